@@ -1,0 +1,115 @@
+"""Errors of a run, and codes of a row.
+
+    WristmirError
+      ConfigError (ValueError)   the run asks for something impossible; before any work   exit 2
+      NotPublished               an input table has no manifest                            exit 2
+      IndexMismatch              index and encoder come from different checkpoints         exit 2
+      SchemaError (TypeError)    a batch does not match its declared table: our bug        exit 1
+
+A bad *row* is not an exception: it is a row whose `error` column holds an `ErrorCode`.
+"""
+
+from enum import StrEnum
+
+
+class WristmirError(Exception):
+    """Root of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(WristmirError, ValueError):
+    """The run asks for something impossible; raised before any work is done."""
+
+    exit_code = 2
+
+
+class NotPublished(WristmirError):
+    """An input table has no published run."""
+
+    exit_code = 2
+
+
+class IndexMismatch(WristmirError):
+    """An index and an encoder come from different checkpoints."""
+
+    exit_code = 2
+
+
+class SchemaError(WristmirError, TypeError):
+    """A batch does not match its declared table."""
+
+
+EXIT_TOO_MANY_REJECTS = 3
+
+
+class ErrorCode(StrEnum):
+    """Why a row was rejected; the closed vocabulary of every table's `error` column."""
+
+    # ingest, imaging
+    SOURCE_UNREADABLE = "source_unreadable"
+    """The object could not be fetched, or vanished between listing and reading."""
+    EMPTY_FILE = "empty_file"
+    UNKNOWN_FORMAT = "unknown_format"
+    """Neither DICOM nor PNG nor JPEG, whatever its name says."""
+    CORRUPT_IMAGE = "corrupt_image"
+    NO_PIXELS = "no_pixels"
+    """A DICOM object that carries no image (a report, a plan, a directory)."""
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
+    """A transfer syntax or sample format that no installed decoder reads."""
+    COLOUR_IMAGE = "colour_image"
+    MULTI_FRAME = "multi_frame"
+    IMAGE_TOO_LARGE = "image_too_large"
+    IMAGE_TOO_SMALL = "image_too_small"
+    NO_CONTRAST = "no_contrast"
+    """Every pixel has the same value."""
+    NOT_RADIOGRAPH = "not_radiograph"
+    """The header names another modality (CT, MR, US, ...)."""
+    NOT_WRIST = "not_wrist"
+    """The header or the table names another body part."""
+    VIEW_NOT_PA = "view_not_pa"
+    METADATA_CONFLICT = "metadata_conflict"
+    """Header and table disagree on the patient's side."""
+    DUPLICATE_EXAM = "duplicate_exam"
+    IDENTIFIED = "identified"
+    """The de-identification gate found a patient identifier in the header."""
+
+    # mining
+    EMPTY_REPORT = "empty_report"
+    REPORT_TOO_LONG = "report_too_long"
+    NOT_A_WRIST_REPORT = "not_a_wrist_report"
+    INVALID_RECORD = "invalid_record"
+    NO_REPORT = "no_report"
+    """An exam without a report has no caption."""
+    NO_FINDINGS = "no_findings"
+    """The exam's report was rejected by mining."""
+
+    # preprocess, retrieval
+    NO_WRIST = "no_wrist"
+    NO_REGION = "no_region"
+    """The detector did not find this bone: a fact, not a failure."""
+    STAGE_FAILED = "stage_failed"
+    """A stage raised on this row; the message names the exception's type alone."""
+
+
+class Reject(Exception):
+    """One row cannot be used. Raised inside a stage, caught there, stored in the row's error columns.
+
+    The message must name no patient and quote no report or header text.
+    """
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+    def columns(self, stage: str) -> dict[str, str]:
+        """Return the three error columns of a reject row."""
+        return {"error": self.code.value, "error_stage": stage, "error_message": self.message}
+
+
+def reject_columns(error: Exception, stage: str) -> dict[str, str]:
+    """Return the error columns for any exception; an unforeseen one is named by its type alone."""
+    if isinstance(error, Reject):
+        return error.columns(stage)
+    return Reject(ErrorCode.STAGE_FAILED, type(error).__name__).columns(stage)

@@ -1,0 +1,1 @@
+"""Synthetic paediatric wrists with reports and ground truth: demo, tests, benchmarks."""

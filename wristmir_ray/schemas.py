@@ -1,0 +1,298 @@
+"""Every table, declared once.
+
+Keys derive from content (`storage.keys`): never row numbers, never an identifier that links to a
+patient outside. Every table carries `error` (null = good row) with its stage and a message that
+holds no patient text. A job's rows are published by `storage.publish`; readers see published
+runs only.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wristmir_ray.errors import SchemaError
+
+_ERROR = [("error", pa.string()), ("error_stage", pa.string()), ("error_message", pa.string())]
+_BOX = [("x0_px", pa.float32()), ("y0_px", pa.float32()), ("x1_px", pa.float32()), ("y1_px", pa.float32())]
+
+EVIDENCE = pa.struct(
+    [
+        ("field", pa.string()),
+        ("quote", pa.string()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("section", pa.string()),
+    ]
+)
+"""A verbatim quote for one field: `report[start:end] == quote`; start = -1 when ungrounded."""
+
+FINDING = pa.struct(
+    [
+        ("region", pa.string()),
+        ("side", pa.string()),
+        ("presence", pa.string()),
+        ("fracture_type", pa.string()),
+        ("displacement", pa.string()),
+        ("angulation_direction", pa.string()),
+        ("angulation_deg", pa.float32()),
+        ("alignment", pa.string()),
+        ("healing", pa.string()),
+        ("physis_involved", pa.bool_()),
+        ("evidence", pa.list_(EVIDENCE)),
+    ]
+)
+"""One finding of a report (WristMIR §2.3)."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A declared table: its name on storage, its key columns and its Arrow schema."""
+
+    name: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+    row_group_size: int = 4096
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of names and types; a reader refuses a run written under another one."""
+        text = ";".join(f"{f.name}:{f.type}" for f in self.schema) + "|" + ",".join(self.key)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([*columns, *_ERROR])
+
+
+EXAMS = Table(
+    "exams",
+    ("source_id",),
+    _schema(
+        ("source_id", pa.string()),
+        ("exam_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("study_id", pa.string()),
+        ("report_id", pa.string()),
+        ("source_uri", pa.string()),
+        ("format", pa.string()),
+        ("laterality", pa.string()),
+        ("view", pa.string()),
+        ("age_years", pa.float32()),
+        ("sex", pa.string()),
+        ("study_date", pa.date32()),
+        ("rows", pa.int32()),
+        ("cols", pa.int32()),
+        ("bits", pa.int32()),
+        ("split", pa.string()),
+    ),
+)
+"""A row is one source object; `exam_id` is null where it was rejected before its pixels were read."""
+
+REPORTS = Table("reports", ("report_id",), _schema(("report_id", pa.string()), ("text", pa.string())))
+"""A row is one distinct report text."""
+
+FINDINGS = Table(
+    "findings",
+    ("report_id",),
+    _schema(
+        ("report_id", pa.string()),
+        ("status", pa.string()),
+        ("failure_class", pa.string()),
+        ("engine", pa.string()),
+        ("model_digest", pa.string()),
+        ("prompt_version", pa.string()),
+        ("tokens_in", pa.int32()),
+        ("tokens_out", pa.int32()),
+        ("attempts", pa.int32()),
+        ("side", pa.string()),
+        ("views", pa.list_(pa.string())),
+        ("bone_quality", pa.string()),
+        ("immobilisation", pa.string()),
+        ("hardware", pa.bool_()),
+        ("findings", pa.list_(FINDING)),
+        ("evidence", pa.list_(EVIDENCE)),
+    ),
+)
+"""A row is one report's structured record; status is ok, repaired or rejected."""
+
+CAPTIONS = Table(
+    "captions",
+    ("exam_id", "region"),
+    _schema(
+        ("exam_id", pa.string()),
+        ("region", pa.string()),
+        ("caption", pa.string()),
+        ("caption_id", pa.string()),
+        ("presence", pa.string()),
+        ("fracture_type", pa.string()),
+        ("healing", pa.string()),
+        ("split", pa.string()),
+    ),
+)
+"""A row is exam x region. `presence`, `fracture_type`, `healing` are the labels of DESIGN 6: those of
+the region's main finding (for the wrist: present if any bone's is); presence null = unmentioned."""
+
+REGIONS = Table(
+    "regions",
+    ("exam_id", "region"),
+    _schema(
+        ("exam_id", pa.string()),
+        ("region", pa.string()),
+        *_BOX,
+        ("score", pa.float32()),
+        ("detector_digest", pa.string()),
+    ),
+)
+"""A row is exam x region with its box in pixels of the source image; a missing bone is `no_region`."""
+
+CROPS = Table(
+    "crops",
+    ("exam_id", "region"),
+    _schema(
+        ("exam_id", pa.string()),
+        ("region", pa.string()),
+        ("png", pa.binary()),
+        ("rows", pa.int32()),
+        ("cols", pa.int32()),
+        ("split", pa.string()),
+        ("preprocess_version", pa.string()),
+    ),
+    row_group_size=64,
+)
+"""A row is exam x region: the enhanced crop as lossless 8-bit grey PNG, zero-padded to a square."""
+
+PREPROCESSED = Table(
+    "preprocessed",
+    ("source_id",),
+    _schema(
+        ("source_id", pa.string()),
+        ("exam_id", pa.string()),
+        ("split", pa.string()),
+        (
+            "regions",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("region", pa.string()),
+                        *_BOX,
+                        ("score", pa.float32()),
+                        ("png", pa.binary()),
+                        ("rows", pa.int32()),
+                        ("cols", pa.int32()),
+                        ("error", pa.string()),
+                    ]
+                )
+            ),
+        ),
+    ),
+    row_group_size=64,
+)
+"""What the preprocess job writes while it runs: one row an exam, so that a resume cannot lose a crop.
+Publishing explodes it into REGIONS and CROPS; it is never published itself."""
+
+
+def embeddings(dim: int) -> Table:
+    """Return the EMBEDDINGS table for a width of `dim`: a row is exam x region, unit-norm float32."""
+    return Table(
+        "embeddings",
+        ("exam_id", "region"),
+        _schema(
+            ("exam_id", pa.string()),
+            ("region", pa.string()),
+            ("embedding", pa.fixed_shape_tensor(pa.float32(), [dim])),
+            ("encoder_digest", pa.string()),
+            ("split", pa.string()),
+        ),
+    )
+
+
+HITS = Table(
+    "hits",
+    ("query_exam_id", "region", "mode", "final_rank"),
+    _schema(
+        ("query_exam_id", pa.string()),
+        ("region", pa.string()),
+        ("mode", pa.string()),
+        ("final_rank", pa.int32()),
+        ("exam_id", pa.string()),
+        ("stage1_rank", pa.int32()),
+        ("global_score", pa.float32()),
+        ("region_score", pa.float32()),
+        ("fallback", pa.string()),
+    ),
+)
+"""A row is query x region x mode x rank; ranks start at 1."""
+
+TABLES = {t.name: t for t in (EXAMS, REPORTS, FINDINGS, CAPTIONS, REGIONS, CROPS, HITS)}
+
+
+def conform(columns: Mapping[str, Any] | Sequence[Mapping[str, Any]], table: Table) -> pa.Table:
+    """Return the columns (or rows) as an Arrow table of exactly the declared schema.
+
+    A column that is missing becomes null, so that a reject row names only what it knows.
+
+    Args:
+        columns: column name -> values (list, ndarray or Arrow array), or a list of row dicts.
+        table: the declared table.
+
+    Raises:
+        SchemaError: an undeclared column, columns of unequal length, or a value of a wrong type.
+    """
+    if isinstance(columns, Mapping):
+        unknown = set(columns) - set(table.schema.names)
+        length = max((len(v) for v in columns.values()), default=0)
+    else:
+        rows = list(columns)
+        unknown = {name for row in rows for name in row} - set(table.schema.names)
+        length = len(rows)
+        columns = {n: [row.get(n) for row in rows] for n in table.schema.names}
+    if unknown:
+        raise SchemaError(f"table {table.name} declares no column {sorted(unknown)}")
+    arrays = []
+    for field in table.schema:
+        values = columns.get(field.name)
+        if values is not None and len(values) != length:
+            raise SchemaError(f"column {table.name}.{field.name} has {len(values)} rows, others {length}")
+        try:
+            arrays.append(_array(values, field.type, length))
+        except (pa.ArrowException, TypeError, ValueError) as e:
+            raise SchemaError(
+                f"column {table.name}.{field.name} does not fit {field.type} ({type(e).__name__})"
+            ) from None
+    return pa.Table.from_arrays(arrays, schema=table.schema)
+
+
+def _array(values: Any, kind: pa.DataType, length: int) -> pa.Array | pa.ChunkedArray:
+    if values is None:
+        return pa.nulls(length, kind)
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return _tensor(values, kind)
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values.cast(kind)
+    return pa.array(list(values), kind)
+
+
+def _tensor(values: Any, kind: pa.FixedShapeTensorType) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pa.Array | pa.ChunkedArray) and values.type == kind:
+        return values
+    size = int(np.prod(kind.shape))
+    rows = [None if v is None else np.asarray(v, np.float32).reshape(size) for v in values]
+    return pa.ExtensionArray.from_storage(kind, pa.array(rows, pa.list_(pa.float32(), size)))
+
+
+def vectors(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return a fixed_shape_tensor column as float32 (N, D); a null row becomes NaN."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    dim = int(np.prod(column.type.shape))
+    out = np.full((len(column), dim), np.nan, np.float32)
+    valid = np.asarray(column.is_valid())
+    storage = column.storage.filter(pa.array(valid))
+    out[valid] = np.asarray(storage.flatten(), np.float32).reshape(-1, dim)
+    return out

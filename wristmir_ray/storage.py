@@ -1,0 +1,307 @@
+"""Published runs on local disk and `s3://`.
+
+    <root>/<name>/runs/<run_id>/...            files of one run; invisible without a manifest
+    <root>/<name>/runs/<run_id>/manifest.json  written last: now the run exists
+    <root>/<name>/current.json                 the pointer: which run readers get
+
+A *name* is a table or a model. Runs are immutable. The pointer moves atomically: a rename on disk,
+a conditional PUT (If-Match / If-None-Match) on S3.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from wristmir_ray.errors import ConfigError, NotPublished, SchemaError
+from wristmir_ray.schemas import Table
+
+MANIFEST = "manifest.json"
+POINTER = "current.json"
+
+
+# ---------------------------------------------------------------- objects
+
+
+def is_s3(uri: str) -> bool:
+    """Return whether `uri` is an S3 address."""
+    return uri.startswith("s3://")
+
+
+def join(uri: str, *parts: str) -> str:
+    """Return `uri` with path parts appended."""
+    return "/".join([uri.rstrip("/"), *(p.strip("/") for p in parts)])
+
+
+def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Return Arrow's file system for `uri` and the path inside it.
+
+    S3 reads its endpoint and region from `AWS_ENDPOINT_URL` and `AWS_REGION`, as boto3 does.
+    """
+    if not is_s3(uri):
+        return pafs.LocalFileSystem(), os.path.abspath(uri)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    scheme, _, host = endpoint.rpartition("://")
+    options: dict[str, Any] = {"endpoint_override": host, "scheme": scheme or "https"} if host else {}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return pafs.S3FileSystem(**options, **({"region": region} if region else {})), uri.removeprefix("s3://")
+
+
+def _s3(uri: str) -> tuple[Any, str, str]:
+    import boto3
+
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return boto3.client("s3"), bucket, key
+
+
+def read_bytes(uri: str) -> bytes:
+    """Return an object's bytes; FileNotFoundError where there is none."""
+    fs, path = filesystem(uri)
+    with fs.open_input_file(path) as f:
+        return bytes(f.readall())
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write an object whole or not at all."""
+    if is_s3(uri):
+        client, bucket, key = _s3(uri)
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+        return
+    path = Path(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def exists(uri: str) -> bool:
+    """Return whether an object (not a folder) stands at `uri`."""
+    fs, path = filesystem(uri)
+    return bool(fs.get_file_info(path).type == pafs.FileType.File)
+
+
+def list_files(uri: str, suffix: str = "") -> list[str]:
+    """Return the addresses of all objects below `uri` that end in `suffix`, sorted."""
+    fs, path = filesystem(uri)
+    found = fs.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
+    prefix = "s3://" if is_s3(uri) else ""
+    return sorted(
+        prefix + f.path
+        for f in found
+        if f.type == pafs.FileType.File and f.path.endswith(suffix) and not f.base_name.startswith(".")
+    )
+
+
+def delete_tree(uri: str) -> None:
+    """Remove everything below `uri`; nothing there is no error."""
+    if not is_s3(uri):
+        shutil.rmtree(uri, ignore_errors=True)
+        return
+    for file in list_files(uri):
+        client, bucket, key = _s3(file)
+        client.delete_object(Bucket=bucket, Key=key)
+
+
+def check_writable(root: str) -> None:
+    """Raise ConfigError, before any work, when `root` cannot be written."""
+    probe = join(root, ".probe")
+    try:
+        write_bytes(probe, b"")
+        if is_s3(root):
+            client, bucket, key = _s3(probe)
+            client.delete_object(Bucket=bucket, Key=key)
+        else:
+            Path(probe).unlink()
+    except Exception as e:
+        reason = getattr(e, "strerror", None) or type(e).__name__
+        raise ConfigError(f"cannot write to root {root} ({reason}); give a writable folder or s3:// prefix") from None
+
+
+# ---------------------------------------------------------------- runs
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run is: written once, last."""
+
+    name: str
+    run_id: str
+    job: str
+    rows: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+    schema: str = ""
+    files: list[str] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    created: str = ""
+    seconds: float = 0.0
+
+
+def run_uri(root: str, name: str, run_id: str) -> str:
+    """Return the folder of a run."""
+    return join(root, name, "runs", run_id)
+
+
+def find_run(root: str, name: str, run_id: str) -> Manifest | None:
+    """Return the manifest of a finished run, or None where there is none."""
+    uri = join(run_uri(root, name, run_id), MANIFEST)
+    try:
+        return Manifest(**json.loads(read_bytes(uri)))
+    except FileNotFoundError:
+        return None
+
+
+def published(root: str, name: str, run_id: str | None = None) -> Manifest:
+    """Return the current run of a table or model, or the pinned one.
+
+    Raises:
+        NotPublished: there is none; the message names the job to run first.
+    """
+    if run_id is None:
+        try:
+            run_id = json.loads(read_bytes(join(root, name, POINTER)))["run_id"]
+        except FileNotFoundError:
+            raise NotPublished(
+                f"nothing is published as '{name}' under {root}; run the job that makes it first"
+            ) from None
+    manifest = find_run(root, name, str(run_id))
+    if manifest is None:
+        raise NotPublished(f"run {run_id} of '{name}' under {root} has no manifest: it never finished")
+    return manifest
+
+
+def publish(root: str, manifest: Manifest) -> Manifest:
+    """Make a run exist (manifest), then current (pointer). Publishing it again changes nothing else."""
+    if not manifest.created:
+        manifest = Manifest(**{**asdict(manifest), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+    folder = run_uri(root, manifest.name, manifest.run_id)
+    text = json.dumps(asdict(manifest), indent=1, sort_keys=True, default=str)
+    write_bytes(join(folder, MANIFEST), text.encode())
+    point_to(root, manifest.name, manifest.run_id)
+    return manifest
+
+
+def point_to(root: str, name: str, run_id: str) -> None:
+    """Move the pointer to `run_id`; concurrent movers of an S3 pointer retry on the newer one."""
+    uri = join(root, name, POINTER)
+    data = json.dumps({"run_id": run_id}).encode()
+    if not is_s3(uri):
+        write_bytes(uri, data)
+        return
+    client, bucket, key = _s3(uri)
+    for _ in range(8):
+        try:
+            condition = {"IfMatch": client.head_object(Bucket=bucket, Key=key)["ETag"]}
+        except client.exceptions.ClientError:
+            condition = {"IfNoneMatch": "*"}
+        try:
+            client.put_object(Bucket=bucket, Key=key, Body=data, **condition)
+            return
+        except client.exceptions.ClientError as e:
+            if e.response["Error"]["Code"] not in {"PreconditionFailed", "ConditionalRequestConflict"}:
+                raise
+    raise ConfigError(f"pointer {uri} is moved by others without pause; publish '{name}' from one job at a time")
+
+
+# ---------------------------------------------------------------- tables
+
+
+def write_parquet(table: pa.Table, uri: str, row_group_size: int) -> None:
+    """Write one Parquet file whole or not at all."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=row_group_size, compression="zstd", compression_level=1)
+    write_bytes(uri, sink.getvalue())
+
+
+def table_files(root: str, manifest: Manifest) -> list[str]:
+    """Return the addresses of a published table's Parquet files, in key order."""
+    folder = run_uri(root, manifest.name, manifest.run_id)
+    return [join(folder, f) for f in manifest.files]
+
+
+def read_table(
+    root: str,
+    table: Table,
+    run_id: str | None = None,
+    columns: Sequence[str] | None = None,
+    good_only: bool = True,
+    where: pc.Expression | None = None,
+) -> pa.Table:
+    """Return a published table in key order.
+
+    Args:
+        root: folder or s3:// prefix.
+        table: its declaration.
+        run_id: pinned run; default the current one.
+        columns: columns to read; default all.
+        good_only: leave rows with an `error` out.
+        where: further Arrow filter.
+
+    Raises:
+        NotPublished: no such run. SchemaError: it was written under another schema.
+    """
+    manifest = published(root, table.name, run_id)
+    if manifest.schema != table.fingerprint:
+        raise SchemaError(f"table {table.name} run {manifest.run_id} has another schema; run its job again")
+    files = table_files(root, manifest)
+    if not files:
+        return table.schema.empty_table().select(list(columns or table.schema.names))
+    condition = pc.field("error").is_null() if good_only else None
+    if where is not None:
+        condition = where if condition is None else condition & where
+    fs, _ = filesystem(root)
+    data = pads.dataset([filesystem(f)[1] for f in files], schema=table.schema, filesystem=fs, format="parquet")
+    return data.to_table(columns=list(columns) if columns else None, filter=condition)
+
+
+class KeyedReader:
+    """Reads single rows of a published table by key, without a scan.
+
+    A published table is sorted by its first key column and written in small row groups, so that
+    the row groups' minima and maxima in the Parquet footers are the locator: a look-up reads one
+    row group.
+    """
+
+    def __init__(self, root: str, table: Table, run_id: str | None = None) -> None:
+        manifest = published(root, table.name, run_id)
+        self._table = table
+        self._files = table_files(root, manifest)
+        self._groups = list(self._footers())
+
+    def _footers(self) -> Iterator[tuple[str, str, int, int]]:
+        column = self._table.schema.get_field_index(self._table.key[0])
+        for i, uri in enumerate(self._files):
+            fs, path = filesystem(uri)
+            meta = pq.read_metadata(path, filesystem=fs)
+            for g in range(meta.num_row_groups):
+                stats = meta.row_group(g).column(column).statistics
+                yield stats.min, stats.max, i, g
+
+    def rows(self, key: str) -> list[dict[str, Any]]:
+        """Return every row whose first key column equals `key` (empty where there is none)."""
+        out: list[dict[str, Any]] = []
+        for low, high, i, g in self._groups:
+            if low <= key <= high:
+                fs, path = filesystem(self._files[i])
+                group = pq.ParquetFile(path, filesystem=fs).read_row_group(g)
+                out += group.filter(pc.field(self._table.key[0]) == key).to_pylist()
+        return out
