@@ -290,7 +290,7 @@ def _write_output(run: TableRun, fragment: Table, output: Output) -> tuple[int, 
             .sort(list(output.table.key))
             .map_batches(
                 _write_shard,
-                fn_kwargs={"table": output.table, "folder": folder},
+                fn_kwargs=shard,
                 batch_format="pyarrow",
                 batch_size=None,
             )

@@ -229,7 +229,7 @@ def write_parquet(table: pa.Table, uri: str, row_group_size: int) -> None:
     """Write one Parquet file whole or not at all."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, row_group_size=row_group_size, compression="zstd", compression_level=1)
-    write_bytes(uri, sink.getvalue())
+    write_bytes(uri, sink.getvalue().to_pybytes())
 
 
 def table_files(root: str, manifest: Manifest) -> list[str]:

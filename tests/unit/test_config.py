@@ -1,0 +1,80 @@
+"""One YAML, overrides, and errors that name the setting."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from wristmir_ray.config import JobConfig, Section, load_config
+from wristmir_ray.errors import ConfigError
+
+
+class Enhance(Section):
+    clip_limit: float = Field(2.0, gt=0, description="contrast limit")
+    tiles: int = Field(8, ge=1, description="tiles a side")
+
+
+class ExampleConfig(JobConfig):
+    """An example."""
+
+    enhance: Enhance = Enhance()
+    names: list[str] = Field([], description="names")
+
+
+def _load(tmp_path: Path, text: str, *argv: str) -> ExampleConfig:
+    path = tmp_path / "example.yaml"
+    path.write_text(text)
+    return load_config(ExampleConfig, argv, path)
+
+
+def test_overrides_win_over_the_file_and_leave_the_rest(tmp_path: Path) -> None:
+    config = _load(tmp_path, "root: r\nenhance: {clip_limit: 3.0, tiles: 4}", "--enhance.tiles", "6", "--names", "[a,b]")
+    assert (config.enhance.clip_limit, config.enhance.tiles, config.names) == (3.0, 6, ["a", "b"])
+
+
+def test_another_file_can_be_named(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("root: elsewhere")
+    assert _load(tmp_path, "root: r", "--config", str(other)).root == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("root: r\nenhanse: {}", "unknown setting 'enhanse'"),
+        ("root: r\nenhance: {tile: 3}", "unknown setting 'enhance.tile'"),
+        ("root: r\nenhance: {tiles: many}", "setting 'enhance.tiles'"),
+        ("root: r\nenhance: {tiles: 0}", "setting 'enhance.tiles'"),
+        ("names: []", "setting 'root' is required"),
+        ("root: [", "is not YAML"),
+        ("just text", "mapping"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as e:
+        _load(tmp_path, text)
+    assert "\n" not in str(e.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_config(ExampleConfig, [], tmp_path / "nowhere.yaml")
+
+
+def test_an_unknown_flag_ends_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as e:
+        _load(tmp_path, "root: r", "--nonsense", "1")
+    assert e.value.code == 2
+    assert "--nonsense" in capsys.readouterr().err
+
+
+def test_the_environment_changes_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOT", "from-environment")
+    assert _load(tmp_path, "root: r").root == "r"
+
+
+def test_with_validates() -> None:
+    config = ExampleConfig(root="r")
+    assert config.with_(root="s").root == "s"
+    with pytest.raises(ValueError, match="fragment_rows"):
+        config.with_(fragment_rows=0)

@@ -1,0 +1,144 @@
+"""Publishing: on disk, and against a real S3 server process."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wristmir_ray import storage
+from wristmir_ray.errors import ConfigError, NotPublished, SchemaError
+from wristmir_ray.schemas import CROPS, REPORTS, conform
+from wristmir_ray.storage import Manifest
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """A moto server in its own process, on a free port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    port = next(line.rsplit(":", 1)[1].strip() for line in process.stderr if "Running on" in line)
+    threading.Thread(target=process.stderr.read, daemon=True).start()
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(params=["disk", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "disk":
+        return str(tmp_path)
+    endpoint = request.getfixturevalue("s3_endpoint")
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import boto3
+
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=10)
+    boto3.client("s3").create_bucket(Bucket="archive")
+    return "s3://archive/tables"
+
+
+def _publish(root: str, run_id: str, texts: list[str]) -> Manifest:
+    table = conform({"report_id": [f"r{i}" for i in range(len(texts))], "text": texts}, REPORTS)
+    file = storage.join(storage.run_uri(root, "reports", run_id), "r0.parquet")
+    storage.write_parquet(table, file, 2)
+    manifest = Manifest("reports", run_id, "test", rows=len(texts), schema=REPORTS.fingerprint, files=["r0.parquet"])
+    return storage.publish(root, manifest)
+
+
+def test_nothing_exists_before_its_manifest(root: str) -> None:
+    storage.write_bytes(storage.join(storage.run_uri(root, "reports", "one"), "r0.parquet"), b"half a run")
+    with pytest.raises(NotPublished, match="reports"):
+        storage.published(root, "reports")
+    with pytest.raises(NotPublished, match="never finished"):
+        storage.published(root, "reports", "one")
+    assert storage.find_run(root, "reports", "one") is None
+
+
+def test_readers_get_the_current_run_or_the_pinned_one(root: str) -> None:
+    _publish(root, "one", ["a"])
+    _publish(root, "two", ["a", "b"])
+    assert storage.published(root, "reports").run_id == "two"
+    assert storage.read_table(root, REPORTS)["text"].to_pylist() == ["a", "b"]
+    assert storage.read_table(root, REPORTS, run_id="one")["text"].to_pylist() == ["a"]
+    assert storage.read_table(root, REPORTS, columns=["report_id"]).column_names == ["report_id"]
+
+
+def test_another_schema_is_refused(root: str) -> None:
+    manifest = _publish(root, "one", ["a"])
+    storage.publish(root, Manifest(**{**manifest.__dict__, "schema": "older"}))
+    with pytest.raises(SchemaError, match="another schema"):
+        storage.read_table(root, REPORTS)
+
+
+def test_list_and_delete(root: str) -> None:
+    _publish(root, "one", ["a"])
+    assert [f.rsplit("/", 1)[1] for f in storage.list_files(storage.join(root, "reports"), ".parquet")] == ["r0.parquet"]
+    storage.delete_tree(storage.join(root, "reports"))
+    assert storage.list_files(storage.join(root, "reports")) == []
+    storage.delete_tree(storage.join(root, "reports"))
+
+
+def test_a_moved_pointer_is_not_overwritten_blindly(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs publish at once: on S3 the second sees the precondition fail and moves the newer pointer."""
+    _publish(root, "one", ["a"])
+    _publish(root, "two", ["b"])
+    if not storage.is_s3(root):
+        storage.point_to(root, "reports", "one")
+        assert storage.published(root, "reports").run_id == "one"
+        return
+    import boto3
+    from botocore.exceptions import ClientError
+
+    client, bucket, key = storage._s3(storage.join(root, "reports", storage.POINTER))
+    old = client.head_object(Bucket=bucket, Key=key)["ETag"]
+    storage.point_to(root, "reports", "one")
+    with pytest.raises(ClientError, match="PreconditionFailed|pre-condition"):
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"{}", IfMatch=old)
+    assert json.loads(storage.read_bytes(f"s3://{bucket}/{key}"))["run_id"] == "one"
+
+
+def test_single_rows_are_found_without_a_scan(root: str) -> None:
+    keys = [f"exam{i:03d}" for i in range(0, 200, 2)]
+    table = conform({"exam_id": keys, "region": ["wrist"] * 100, "png": [k.encode() for k in keys]}, CROPS)
+    storage.write_parquet(table, storage.join(storage.run_uri(root, "crops", "one"), "a.parquet"), 8)
+    storage.publish(root, Manifest("crops", "one", "test", rows=100, schema=CROPS.fingerprint, files=["a.parquet"]))
+    reader = storage.KeyedReader(root, CROPS)
+    assert [r["png"] for r in reader.rows("exam042")] == [b"exam042"]
+    assert reader.rows("exam043") == []
+    assert reader.rows("") == []
+
+
+def test_an_unwritable_root_is_named_before_any_work(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.raises(ConfigError, match="cannot write to root"):
+        storage.check_writable(str(blocked / "below"))
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        storage.write_bytes(str(tmp_path / "x"), b"data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pointer_moves_in_time(tmp_path: Path) -> None:
+    _publish(str(tmp_path), "one", ["a"])
+    assert time.strptime(storage.published(str(tmp_path), "reports").created, "%Y-%m-%dT%H:%M:%SZ")
