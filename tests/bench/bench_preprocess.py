@@ -1,0 +1,105 @@
+"""Ray Data preprocess (read, decode, detect, crop, sort, publish) against a bare multi-process loop.
+
+The peer calls the very same functions on the same exams with one process a core: no Ray, no
+Parquet, results thrown away. Both load the detectors inside the measured time; starting Ray and
+starting the processes is measured for neither. Three rounds, the two in turn; medians are compared.
+"""
+
+import multiprocessing
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+EXAMS = int(os.environ.get("BENCH_EXAMS", "600"))
+ROUNDS = 3
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+def measure() -> dict[str, Any]:
+    """Return images a second of both, and their ratio."""
+    from wristmir_ray import raydata
+    from wristmir_ray.config import load_config
+    from wristmir_ray.demo.config import DemoConfig
+    from wristmir_ray.demo.line import PHANTOM_HASH_KEY, STEPS, run_step
+    from wristmir_ray.preprocess.config import PreprocessConfig
+
+    os.environ.setdefault("WRISTMIR_HASH_KEY", PHANTOM_HASH_KEY)
+    cores = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        demo = DemoConfig(root=folder, exams=EXAMS, ray={"progress": False})
+        for step in STEPS:
+            if step.name == "preprocess":
+                break
+            run_step(step, demo, JOBS)
+        argv = ["--root", demo.archive, "--detect.workers", str(cores)]
+        config = load_config(PreprocessConfig, argv, JOBS / "preprocess.yaml")
+        uris = _uris(demo.archive)
+        raydata.connect(config.ray)
+        with multiprocessing.get_context("spawn").Pool(cores) as pool:
+            pool.map(_idle, range(cores * 4))
+            seconds = [(_ours(config), _peer(pool, cores, uris, config)) for _ in range(ROUNDS)]
+    ours, peer = (len(uris) / statistics.median(s) for s in zip(*seconds, strict=True))
+    return {
+        "ours": round(ours, 2),
+        "peer": round(peer, 2),
+        "ratio": round(ours / peer, 3),
+        "unit": "images/s",
+        "images": len(uris),
+    }
+
+
+def _uris(root: str) -> list[str]:
+    from wristmir_ray import storage
+    from wristmir_ray.schemas import EXAMS as TABLE
+
+    return list(storage.read_table(root, TABLE)["source_uri"].to_pylist())
+
+
+def _ours(config: Any) -> float:
+    from wristmir_ray.preprocess.pipeline import run
+
+    for name in ("regions", "crops", "_work"):
+        shutil.rmtree(Path(config.root) / name, ignore_errors=True)
+    started = time.perf_counter()
+    summary = run(config)
+    seconds = time.perf_counter() - started
+    assert not summary.skipped
+    return seconds
+
+
+def _peer(pool: Any, cores: int, uris: list[str], config: Any) -> float:
+    started = time.perf_counter()
+    done = pool.starmap(_loop, [(uris[i::cores], config) for i in range(cores)], chunksize=1)
+    seconds = time.perf_counter() - started
+    assert sum(done) == len(uris)
+    return seconds
+
+
+def _idle(_: int) -> None:
+    import wristmir_ray.preprocess.stages  # noqa: F401  imports are not what is measured
+
+    time.sleep(0.2)
+
+
+def _loop(uris: list[str], config: Any) -> int:
+    import cv2
+
+    from wristmir_ray import storage
+    from wristmir_ray.imaging.crop import encode_png
+    from wristmir_ray.imaging.decode import decode
+    from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
+    from wristmir_ray.preprocess.stages import extract_regions
+
+    cv2.setNumThreads(1)
+    roi, bones = load_detector(config.root, ROI_DETECTOR), load_detector(config.root, BONE_DETECTOR)
+    done = 0
+    for uri in uris:
+        gray = decode(storage.read_bytes(uri), config.decode).gray
+        found = extract_regions(gray, roi, bones, config.regions)
+        _ = [encode_png(r.crop) for r in found if r.crop is not None]
+        done += 1
+    return done

@@ -1,0 +1,64 @@
+"""Run every benchmark, print one JSON line each, and hold them against gates.yaml.
+
+    python tests/bench/run.py [NAME ...]
+
+A benchmark is a module beside this one with `measure() -> dict` that gives at least name, ours,
+peer, ratio and unit. Exit code 1: a gate was missed; 2: a benchmark has no gate or a gate no benchmark.
+"""
+
+import importlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+
+def environment() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
+
+
+def missed(result: Mapping[str, Any], gate: Mapping[str, float]) -> bool:
+    """Return whether a result misses its gate."""
+    low = gate.get("min_ratio", float("-inf"))
+    high = gate.get("max_ratio", float("inf"))
+    return not low <= result["ratio"] <= high
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, or all that have a gate."""
+    gates = yaml.safe_load((HERE / "gates.yaml").read_text())
+    unknown = [n for n in names if n not in gates]
+    if unknown:
+        print(f"no gate for {unknown}; gates.yaml has {sorted(gates)}", file=sys.stderr)
+        return 2
+    failures = []
+    for name in names or sorted(gates):
+        result = importlib.import_module(f"bench_{name}").measure()
+        line = {"name": name, **result, "gate": gates[name], "environment": environment()}
+        print(json.dumps(line), flush=True)
+        if missed(result, gates[name]):
+            failures.append(name)
+    if failures:
+        print(f"gates missed: {failures}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

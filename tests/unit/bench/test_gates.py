@@ -1,0 +1,32 @@
+"""The gate of a benchmark can be missed."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+BENCH = Path(__file__).parents[2] / "bench"
+spec = importlib.util.spec_from_file_location("bench_run", BENCH / "run.py")
+assert spec
+assert spec.loader
+run = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(run)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "gate", "expected"),
+    [(0.95, {"min_ratio": 0.9}, False), (0.85, {"min_ratio": 0.9}, True), (1.2, {"max_ratio": 1.0}, True)],
+)
+def test_missed(ratio: float, gate: dict[str, float], expected: bool) -> None:
+    assert run.missed({"ratio": ratio}, gate) is expected
+
+
+def test_every_gate_has_its_benchmark() -> None:
+    gates = yaml.safe_load((BENCH / "gates.yaml").read_text())
+    assert {p.stem.removeprefix("bench_") for p in BENCH.glob("bench_*.py")} == set(gates)
+
+
+def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""The whole line on one machine, on a synthetic archive: steps, meter, figures, report."""

@@ -1,0 +1,33 @@
+"""What the demo may be told."""
+
+from pydantic import Field
+
+from wristmir_ray.config import JobConfig
+
+
+class DemoConfig(JobConfig):
+    """Run the whole line on a synthetic archive: phantoms, ingest, mining, detectors, crops, CLIP, index, query."""
+
+    root: str = Field("artifacts/demo", description="folder that gets the archive, the tables and the report")
+    exams: int = Field(1600, ge=40, description="synthetic exams")
+    sealed_reports: int = Field(
+        1000, ge=20, description="reports from the sealed sentence bank, for the findings score"
+    )
+    seed: int = Field(0, ge=0, description="seed of the archive, the trainings and the bootstrap")
+    seeds: list[int] = Field([], description="run once a seed, each below root/seed-N, and tabulate")
+    results: str = Field(
+        "tests/bench/results/demo_seeds.json", description="where the figures of a run over several seeds are kept"
+    )
+    overrides: dict[str, dict[str, str]] = Field(
+        {}, description="step -> {dotted.setting: value} laid over that job's YAML (small runs, tests)"
+    )
+
+    @property
+    def phantoms(self) -> str:
+        """The synthetic archive."""
+        return f"{self.root}/phantoms"
+
+    @property
+    def archive(self) -> str:
+        """Where the line publishes its tables and models."""
+        return f"{self.root}/archive"
