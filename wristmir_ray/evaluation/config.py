@@ -1,0 +1,17 @@
+"""What may be tuned about evaluation."""
+
+from pydantic import Field
+
+from wristmir_ray.anatomy import Split
+from wristmir_ray.config import JobConfig
+
+
+class EvaluationConfig(JobConfig):
+    """Measure retrieval, image-to-text ranking and a linear probe on held-out patients."""
+
+    split: Split = Field(Split.TEST, description="queries and gallery; the probe is fit on the train split")
+    pool: int = Field(100, ge=1, description="candidates that stage 1 passes on (the paper's 100)")
+    k: int = Field(10, ge=1, description="hits a query (the paper's 10)")
+    caption_ks: list[int] = Field([5, 10, 50, 100], description="cut-offs of image-to-text recall")
+    resamples: int = Field(1000, ge=100, description="bootstrap draws of patients")
+    seed: int = Field(0, ge=0, description="of the bootstrap")

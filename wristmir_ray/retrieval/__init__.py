@@ -1,0 +1,1 @@
+"""Embeddings and the index: build it, load it, search it (WristMIR §3.2)."""

@@ -1,0 +1,167 @@
+"""CROPS -> EMBEDDINGS -> index (WristMIR §3.2)."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+
+from wristmir_ray import keys, raydata, storage
+from wristmir_ray.anatomy import Region
+from wristmir_ray.errors import ConfigError, NotPublished
+from wristmir_ray.job import Summary
+from wristmir_ray.models.encoder import Encoder, load_encoder
+from wristmir_ray.retrieval.config import RetrievalConfig
+from wristmir_ray.retrieval.index import NAME, write_index
+from wristmir_ray.retrieval.stages import EmbedCrops, add_crop_id, drop_crop_id, keyed_embeddings
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings, vectors
+
+JOB = "build_index"
+Load = Callable[[str, str], Encoder]
+
+
+def build(
+    crops: ray.data.Dataset, config: RetrievalConfig, encoder_run: str, load: Load = load_encoder
+) -> ray.data.Dataset:
+    """Crops with their id -> embeddings, 1:1."""
+    return crops.repartition(target_num_rows_per_block=max(config.fragment_rows, config.embed.batch_size)).map_batches(
+        EmbedCrops,
+        fn_constructor_kwargs={"load": partial(load, config.root, encoder_run)},
+        **raydata.actors(config.embed),
+    )
+
+
+def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
+    """Embed every good crop, publish EMBEDDINGS, then the index over them.
+
+    Raises:
+        NotPublished: crops, exams, regions or the encoder are missing.
+        ConfigError: no exam is left to index.
+    """
+    started = time.monotonic()
+    inputs = {t.name: storage.published(config.root, t.name).run_id for t in (EXAMS, REGIONS, CROPS)}
+    encoder = storage.published(config.root, "encoder")
+    model = load(config.root, encoder.run_id)
+    table = embeddings(model.dim)
+    embed = raydata.TableRun(
+        job="embed",
+        config=config,
+        settings={"splits": config.splits},
+        code=keys.code_version("retrieval", "models", "imaging"),
+        inputs={CROPS.name: inputs[CROPS.name]},
+        models={"encoder": encoder.run_id},
+    )
+    summary = raydata.run_tables(
+        embed,
+        source=lambda: _crops(config, inputs[CROPS.name]),
+        build=lambda ds: build(ds, config, encoder.run_id, load),
+        fragment=keyed_embeddings(model.dim),
+        outputs=[raydata.Output(table, drop_crop_id)],
+        names=[table.name],
+    )
+    index = _publish_index(config, inputs, embed.run_id, encoder.run_id, model, started)
+    return Summary(
+        **{
+            **summary.__dict__,
+            "job": JOB,
+            "runs": {**summary.runs, NAME: index.run_id},
+            "facts": {"exams": index.rows, "dim": model.dim, **index.metrics},
+        }
+    )
+
+
+def _crops(config: RetrievalConfig, run_id: str) -> ray.data.Dataset:
+    columns = ["exam_id", "region", "png", "split"]
+    crops = raydata.read(config.root, CROPS, run_id, columns)
+    return crops.map_batches(
+        _of_splits, fn_kwargs={"splits": [s.value for s in config.splits]}, batch_format="pyarrow", batch_size=None
+    )
+
+
+def _of_splits(batch: pa.Table, splits: list[str]) -> pa.Table:
+    return add_crop_id(batch.filter(pc.is_in(batch["split"], value_set=pa.array(splits))))
+
+
+def _publish_index(
+    config: RetrievalConfig, inputs: dict[str, str], embedded: str, encoder_run: str, model: Encoder, started: float
+) -> storage.Manifest:
+    lineage = {**inputs, "embeddings": embedded}
+    with suppress(NotPublished):  # an archive without reports can be searched; its hits have no captions
+        lineage[CAPTIONS.name] = storage.published(config.root, CAPTIONS.name).run_id
+    code = keys.code_version("retrieval", "search")
+    run_id = keys.run_id(NAME, {}, lineage, code)
+    done = storage.find_run(config.root, NAME, run_id)
+    if done:
+        storage.point_to(config.root, NAME, run_id)
+        return done
+    table = embeddings(model.dim)
+    rows = storage.read_table(config.root, table, embedded)
+    exams = _metadata(config.root, lineage, rows)
+    arrays = {r: _dense(rows, r, exams["exam_id"], model.dim) for r in Region}
+    folder = storage.run_uri(config.root, NAME, run_id)
+    files = write_index(folder, exams, arrays, model.digest)
+    found = {f"with_{r.value}": int((~np.isnan(a[:, 0])).sum()) for r, a in arrays.items()}
+    return storage.publish(
+        config.root,
+        storage.Manifest(
+            name=NAME,
+            run_id=run_id,
+            job=JOB,
+            rows=exams.num_rows,
+            files=files,
+            inputs=lineage,
+            models={"encoder": encoder_run, **storage.published(config.root, CROPS.name, inputs[CROPS.name]).models},
+            code=code,
+            config=config.resolved(),
+            metrics={"digest": model.digest, **found},
+            seconds=time.monotonic() - started,
+        ),
+    )
+
+
+def _metadata(root: str, runs: dict[str, str], rows: pa.Table) -> pa.Table:
+    """Return one row an embedded exam: EXAMS' columns, and by region box, caption and labels."""
+    known = pc.unique(rows["exam_id"])
+    if not len(known):
+        raise ConfigError("no crop was embedded: there is nothing to index; look at the rejects of preprocess")
+    wanted = ["exam_id", "patient_id", "laterality", "view", "age_years", "sex", "study_date", "split"]
+    exams = storage.read_table(root, EXAMS, runs[EXAMS.name], wanted)
+    exams = exams.filter(pc.is_in(exams["exam_id"], value_set=known)).sort_by("exam_id")
+    ids = exams["exam_id"].combine_chunks()
+    boxes = storage.read_table(root, REGIONS, runs[REGIONS.name])
+    corners = pa.array(
+        np.stack([boxes[c].to_numpy() for c in ("x0_px", "y0_px", "x1_px", "y1_px")], 1).tolist(),
+        pa.list_(pa.float32()),
+    )
+    boxes = boxes.append_column("box", corners)
+    labels = (
+        storage.read_table(root, CAPTIONS, runs[CAPTIONS.name])
+        if CAPTIONS.name in runs
+        else CAPTIONS.schema.empty_table()
+    )
+    for region in Region:
+        exams = exams.append_column(f"{region.value}_box", _aligned(boxes, region, ids, "box"))
+        for column in ("caption", "presence", "fracture_type", "healing"):
+            exams = exams.append_column(f"{region.value}_{column}", _aligned(labels, region, ids, column))
+    return exams
+
+
+def _aligned(table: pa.Table, region: Region, ids: pa.Array, column: str) -> Any:
+    """Return one region's column in the order of `ids`, null where it has no row."""
+    part = table.filter(pc.field("region") == region.value)
+    at = pc.index_in(ids, value_set=part["exam_id"].combine_chunks())
+    return part[column].combine_chunks().take(at)
+
+
+def _dense(rows: pa.Table, region: Region, ids: pa.ChunkedArray, dim: int) -> np.ndarray:
+    """Return (N, D) float32 in the order of `ids`; NaN rows where the region was not found."""
+    part = rows.filter(pc.field("region") == region.value)
+    out = np.full((len(ids), dim), np.nan, np.float32)
+    at = pc.index_in(part["exam_id"].combine_chunks(), value_set=ids.combine_chunks())
+    out[at.to_numpy(zero_copy_only=False).astype(int)] = vectors(part["embedding"])
+    return out

@@ -1,0 +1,43 @@
+"""Exact top-k by inner product, with ties in row order."""
+
+import numpy as np
+
+
+def scores(query_D: np.ndarray, gallery_ND: np.ndarray) -> np.ndarray:
+    """Return cosine similarities, one row at a time in effect: a score depends on no other row.
+
+    `einsum` sums each row in the same order whatever N is; a BLAS product may not, and results
+    would then depend on batch and shard sizes.
+
+    Args:
+        query_D: (D,) float32, unit norm.
+        gallery_ND: (N, D) float32, unit norm; a row of NaN has no embedding.
+
+    Returns:
+        (N,) float32; NaN where the gallery row is NaN.
+
+    References:
+        WristMIR Eq. 3 and 4.
+    """
+    scores_N: np.ndarray = np.einsum("nd,d->n", gallery_ND, query_D, optimize=False).astype(np.float32)
+    return scores_N
+
+
+def top(scores_N: np.ndarray, k: int, allowed_N: np.ndarray | None = None) -> np.ndarray:
+    """Return the rows of the k highest scores, best first; ties go to the lower row.
+
+    Args:
+        scores_N: (N,) float32; NaN is never returned.
+        k: at most this many.
+        allowed_N: (N,) bool; rows that may be returned.
+
+    Returns:
+        (<= k,) int64.
+    """
+    rows = np.flatnonzero(~np.isnan(scores_N) if allowed_N is None else ~np.isnan(scores_N) & allowed_N)
+    if k < len(rows):
+        values = scores_N[rows]
+        bound = np.partition(values, len(values) - k)[len(values) - k]
+        rows = rows[values >= bound]  # keeps every tie at the bound: the lower rows win below
+    order = np.argsort(-scores_N[rows], kind="stable")
+    return rows[order[:k]]
