@@ -92,6 +92,9 @@ EXAMS = Table(
 )
 """A row is one source object; `exam_id` is null where it was rejected before its pixels were read."""
 
+INGESTED = Table("ingested", ("source_id",), pa.schema([*EXAMS.schema, ("report_text", pa.string())]))
+"""What the ingest job writes while it runs: a row of EXAMS with its report's text. Never published itself."""
+
 REPORTS = Table("reports", ("report_id",), _schema(("report_id", pa.string()), ("text", pa.string())))
 """A row is one distinct report text."""
 
@@ -135,6 +138,37 @@ CAPTIONS = Table(
 )
 """A row is exam x region. `presence`, `fracture_type`, `healing` are the labels of DESIGN 6: those of
 the region's main finding (for the wrist: present if any bone's is); presence null = unmentioned."""
+
+CAPTIONED = Table(
+    "captioned",
+    ("source_id",),
+    _schema(
+        ("source_id", pa.string()),
+        ("exam_id", pa.string()),
+        ("split", pa.string()),
+        (
+            "captions",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("region", pa.string()),
+                        ("caption", pa.string()),
+                        ("caption_id", pa.string()),
+                        ("presence", pa.string()),
+                        ("fracture_type", pa.string()),
+                        ("healing", pa.string()),
+                    ]
+                )
+            ),
+        ),
+        (
+            "fractures",
+            pa.list_(pa.struct([("region", pa.string()), ("fracture_type", pa.string()), ("healing", pa.string())])),
+        ),
+    ),
+)
+"""What the mining job writes while it captions: one row an exam. Publishing explodes it into CAPTIONS;
+`fractures` (those present) feed the counts of the paper's Table 3."""
 
 REGIONS = Table(
     "regions",
@@ -206,6 +240,22 @@ def embeddings(dim: int) -> Table:
             ("embedding", pa.fixed_shape_tensor(pa.float32(), [dim])),
             ("encoder_digest", pa.string()),
             ("split", pa.string()),
+        ),
+    )
+
+
+def pixels(side_px: int) -> Table:
+    """Return the PIXELS table for a side: a row is exam x region, decoded and resized once for training.
+
+    It is written as uncompressed Arrow files that training maps into memory; never published.
+    """
+    return Table(
+        "pixels",
+        ("exam_id", "region"),
+        _schema(
+            ("exam_id", pa.string()),
+            ("region", pa.string()),
+            ("pixels", pa.fixed_shape_tensor(pa.uint8(), [side_px, side_px])),
         ),
     )
 

@@ -1,0 +1,204 @@
+"""The ingest job on a real local Ray: every object ends as one row."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+from jobs import ingest
+from tests.unit.imaging import samples
+from wristmir_ray import keys, storage
+from wristmir_ray.ingest.config import IngestConfig, MetadataColumns, MetadataConfig, ReportsConfig
+from wristmir_ray.ingest.pipeline import run
+from wristmir_ray.schemas import EXAMS, REPORTS
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+COLUMNS = MetadataColumns(
+    file="file", patient_id="patient_id", accession="accession", laterality="laterality", view="view"
+)
+METADATA = """file,patient_id,accession,laterality,view
+0.png,SECRET-P0,SECRET-A0,left,pa
+1.png,SECRET-P0,SECRET-A0,right,pa
+copy.png,SECRET-P0,SECRET-A0,left,pa
+lateral.png,SECRET-P1,SECRET-A1,left,lateral
+conflict.dcm,SECRET-P1,SECRET-A1,right,pa
+"""
+REPORT_TABLE = 'accession,report\nSECRET-A0,"Buckle fracture.\nNo more."\nSECRET-A1,Seen on a lateral view alone.\n'
+
+
+def _archive(folder: Path) -> dict[str, str | None]:
+    """Write an archive; return file name -> expected error."""
+    picture = samples.pixels(16, 64, 56)
+    files: dict[str, tuple[bytes, str | None]] = {
+        "0.png": (samples.png(picture), None),
+        "1.png": (samples.png(picture[:, ::-1]), None),
+        "copy.png": (samples.png(picture), "duplicate_exam"),
+        "lateral.png": (samples.png(picture[::-1]), "view_not_pa"),
+        "unknown_view.png": (samples.png(picture.T), "view_not_pa"),
+        "header.dcm": (samples.dicom(), None),
+        "mono1.dcm": (samples.dicom(PhotometricInterpretation="MONOCHROME1", SOPInstanceUID="1.2.3"), None),
+        "conflict.dcm": (samples.dicom(SOPInstanceUID="1.2.4"), "metadata_conflict"),
+        "lateral.dcm": (samples.dicom(ViewPosition="LL", SOPInstanceUID="1.2.5"), "view_not_pa"),
+        "text.dcm": (b"not an image\n" * 20, "unknown_format"),
+        "empty.dcm": (b"", "empty_file"),
+        "cut.png": (samples.png(picture)[:900], "corrupt_image"),
+        "bomb.png": (samples.png_header(100_000, 100_000), "image_too_large"),
+        "dot.png": (samples.png(picture[:1, :1]), "image_too_small"),
+        "black.png": (samples.png(np.zeros_like(picture)), "no_contrast"),
+        "colour.png": (
+            bytes(cv2.imencode(".png", np.dstack([samples.pixels(8)] * 2 + [255 - samples.pixels(8)]))[1]),
+            "colour_image",
+        ),
+        "named.dcm": (samples.dicom(PatientName="Musterfrau^Erika"), "identified"),
+    }
+    folder.mkdir(parents=True)
+    for name, (data, _) in files.items():
+        (folder / name).write_bytes(data)
+    return {name: error for name, (_, error) in files.items()}
+
+
+def _config(tmp_path: Path, **more: Any) -> IngestConfig:
+    (tmp_path / "metadata.csv").write_text(METADATA)
+    (tmp_path / "reports.csv").write_text(REPORT_TABLE)
+    return IngestConfig(
+        root=str(tmp_path / "root"),
+        images=str(tmp_path / "images"),
+        metadata=MetadataConfig(path=str(tmp_path / "metadata.csv"), columns=COLUMNS),
+        reports=ReportsConfig(path=str(tmp_path / "reports.csv")),
+        fragment_rows=4,
+        **more,
+    )
+
+
+def _rows(root: str) -> dict[str, dict[str, Any]]:
+    rows = storage.read_table(root, EXAMS, good_only=False).to_pylist()
+    return {Path(r["source_uri"]).name: r for r in rows}
+
+
+def test_every_object_ends_as_one_row(tmp_path: Path) -> None:
+    expected = _archive(tmp_path / "images")
+    config = _config(tmp_path)
+    summary = run(config)
+    rows = _rows(config.root)
+    assert {name: row["error"] for name, row in rows.items()} == expected
+    assert summary.rows == len(expected)
+    assert summary.rejects == dict(Counter(e for e in expected.values() if e))
+    assert summary.facts["exams_with_report"] == 2
+    assert rows["0.png"]["patient_id"] == rows["1.png"]["patient_id"] == rows["copy.png"]["patient_id"]
+    assert rows["0.png"]["split"] == rows["1.png"]["split"]
+    reports = storage.read_table(config.root, REPORTS).to_pylist()
+    text = "Buckle fracture.\nNo more."
+    assert [(r["report_id"], r["text"]) for r in reports] == [(keys.report_id(text), text)]
+    assert rows["0.png"]["report_id"] == reports[0]["report_id"]
+
+
+def test_nothing_that_is_published_names_a_patient_or_the_key(tmp_path: Path) -> None:
+    _archive(tmp_path / "images")
+    config = _config(tmp_path)
+    summary = run(config)
+    manifests = [storage.find_run(config.root, n, r) for n, r in summary.runs.items()]
+    told = str(manifests) + str(_rows(config.root)) + str(summary)
+    for secret in ("SECRET", "Musterfrau", "P-7", "A-1", keys.hash_key().decode()):
+        assert secret not in told
+    assert not storage.list_files(storage.join(config.root, "_work"))
+
+
+def test_the_second_run_is_skipped_and_a_changed_archive_is_not(tmp_path: Path) -> None:
+    _archive(tmp_path / "images")
+    config = _config(tmp_path)
+    first, second = run(config), run(config)
+    assert (first.skipped, second.skipped) == (False, True)
+    assert second.runs == first.runs
+    assert second.rejects == first.rejects
+    before = storage.read_table(config.root, EXAMS, good_only=False)
+    (tmp_path / "images" / "new.png").write_bytes(samples.png(samples.pixels(16, 50, 50)))
+    third = run(config)
+    assert not third.skipped
+    assert third.rows == first.rows + 1
+    again = storage.read_table(config.root, EXAMS, first.runs["exams"], good_only=False)
+    assert again.equals(before)
+
+
+def test_files_that_pydicom_ships(tmp_path: Path) -> None:
+    source = Path(pydicom.__file__).parent / "data" / "test_files"
+    shutil.copytree(source, tmp_path / "images")
+    count = sum(1 for f in source.rglob("*") if f.is_file())
+    config = IngestConfig(root=str(tmp_path / "root"), images=str(tmp_path / "images"), max_reject_share=1.0)
+    summary = run(config)
+    table = storage.read_table(config.root, EXAMS, good_only=False)
+    assert summary.rows == table.num_rows == count
+    assert len(set(table["source_uri"].to_pylist())) == count
+    assert sum(summary.rejects.values()) == table.num_rows - table["error"].null_count
+    assert {"not_radiograph", "no_pixels", "colour_image", "unknown_format"} <= set(summary.rejects)
+    assert "stage_failed" not in summary.rejects
+
+
+def test_real_radiographs(tmp_path: Path, real_data: Path) -> None:
+    folder = real_data / "grazpedwri"
+    arguments = ["--images", f"{folder}/*.png", "--metadata.path", f"{folder}/dataset.csv", "--root", str(tmp_path)]
+    yaml = Path(ingest.__file__).with_name("ingest_grazpedwri.yaml")
+    assert ingest.main(["--config", str(yaml), *arguments]) == 0
+    rows = _rows(str(tmp_path))
+    assert Counter(r["error"] for r in rows.values()) == {None: 5, "view_not_pa": 1}
+    assert rows["2895_0399447864_01_WRI-L2_F012.png"]["error"] == "view_not_pa"
+    assert rows["5791_0288377040_02_WRI-R1_F009.png"]["bits"] == 8
+    assert {r["bits"] for r in rows.values() if not r["error"]} == {8, 16}
+    assert rows["0004_0542630449_01_WRI-L1_M003.png"]["age_years"] == pytest.approx(3.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (["--images", "nowhere"], "nowhere"),
+        (["--metadata.path", "gone.csv"], "gone.csv"),
+        (["--metadata.columns.view", "ViewPos"], "ViewPos"),
+        (["--reports.columns.text", "Befund"], "Befund"),
+        (["--split.test_share", "0.95"], "test_share"),
+        (["--decode.body_parts", "("], "body_parts"),
+    ],
+)
+def test_impossible_runs_say_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], word: str
+) -> None:
+    _archive(tmp_path / "images")
+    _config(tmp_path)
+    arguments = {
+        "--root": str(tmp_path / "root"),
+        "--images": str(tmp_path / "images"),
+        "--metadata.path": str(tmp_path / "metadata.csv"),
+        "--reports.path": str(tmp_path / "reports.csv"),
+    }
+    for name in ("age_years", "sex", "study_date"):
+        arguments[f"--metadata.columns.{name}"] = "null"
+    arguments[change[0]] = change[1]
+    assert ingest.main([a for pair in arguments.items() for a in pair]) == 2
+    said = capsys.readouterr().err
+    assert word in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_missing_key_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _archive(tmp_path / "images")
+    monkeypatch.delenv(keys.HASH_KEY_VARIABLE)
+    assert ingest.main(["--images", str(tmp_path / "images"), "--root", str(tmp_path / "root")]) == 2
+    assert keys.HASH_KEY_VARIABLE in capsys.readouterr().err
+
+
+def test_the_manifest_says_where_rows_came_from(tmp_path: Path) -> None:
+    _archive(tmp_path / "images")
+    config = _config(tmp_path)
+    summary = run(config)
+    manifest = storage.published(config.root, "exams")
+    assert set(manifest.inputs) == {"objects", "metadata", "reports", "hash_key"}
+    assert json.loads(json.dumps(manifest.config))["images"] == config.images
+    assert summary.runs["exams"] == summary.runs["reports"] == manifest.run_id

@@ -1,0 +1,320 @@
+"""Every container: good ones decode, bad ones end in their own code."""
+
+import datetime
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from pydicom import uid
+
+from tests.unit.imaging import samples
+from wristmir_ray import keys
+from wristmir_ray.anatomy import Sex, Side, View
+from wristmir_ray.errors import ErrorCode, Reject
+from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging.decode import Header, decode
+from wristmir_ray.imaging.window import percentile_bounds
+
+CONFIG = DecodeConfig()
+GRAY16, GRAY8 = samples.pixels(16), samples.pixels(8)
+
+
+def _reject(data: bytes, config: DecodeConfig = CONFIG) -> Reject:
+    with pytest.raises(Reject) as caught:
+        decode(data, config)
+    return caught.value
+
+
+# ---------------------------------------------------------------- good
+
+
+def test_png16() -> None:
+    image = decode(samples.png(GRAY16), CONFIG)
+    low, high = percentile_bounds(GRAY16, CONFIG)
+    expected = np.clip((GRAY16 - low) / (high - low), 0, 1) * 255
+    assert (image.format, image.bits, image.header) == ("png", 16, None)
+    assert image.pixel_id == keys.pixel_id(GRAY16)
+    assert np.abs(image.gray - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_grey_png_stored_as_colour(alpha: bool) -> None:
+    grey = decode(samples.png(GRAY8), CONFIG)
+    stacked = np.dstack([GRAY8] * 3 + ([np.full_like(GRAY8, 255)] if alpha else []))
+    image = decode(samples.png(stacked), CONFIG)
+    assert (image.gray == grey.gray).all()
+    assert image.pixel_id == grey.pixel_id
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg(channels: int) -> None:
+    image = decode(samples.jpeg(GRAY8 if channels == 1 else np.dstack([GRAY8] * 3)), CONFIG)
+    assert (image.format, image.bits, image.gray.shape) == ("jpeg", 8, GRAY8.shape)
+    assert np.corrcoef(image.gray.ravel(), GRAY8.ravel())[0, 1] > 0.99
+
+
+def test_an_orientation_tag_rotates_nothing() -> None:
+    plain = samples.jpeg(GRAY8)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    assert (decode(turned, CONFIG).gray == decode(plain, CONFIG).gray).all()
+
+
+def _encodings() -> dict[str, Callable[[], bytes]]:
+    twelve = samples.pixels(12)
+
+    def rle() -> bytes:
+        ds = samples.dataset(twelve)
+        ds.file_meta = pydicom.dataset.FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        ds.compress(uid.RLELossless)
+        return samples.write(ds, uid.RLELossless)
+
+    def big_endian() -> bytes:
+        ds = samples.dataset(twelve)
+        ds.PixelData = twelve.astype(">u2").tobytes()
+        return samples.write(ds, uid.ExplicitVRBigEndian)
+
+    return {
+        "implicit": lambda: samples.write(samples.dataset(twelve), uid.ImplicitVRLittleEndian),
+        "big_endian": big_endian,
+        "deflated": lambda: samples.write(samples.dataset(twelve), uid.DeflatedExplicitVRLittleEndian),
+        "rle": rle,
+        "bare": lambda: samples.write(samples.dataset(twelve), uid.ImplicitVRLittleEndian)[132:],
+    }
+
+
+@pytest.mark.parametrize("name", list(_encodings()))
+def test_lossless_transfer_syntaxes_give_the_same_pixels(name: str) -> None:
+    plain, other = decode(samples.dicom(), CONFIG), decode(_encodings()[name](), CONFIG)
+    assert other.pixel_id == plain.pixel_id
+    assert (other.gray == plain.gray).all()
+
+
+def test_jpeg2000_in_dicom() -> None:
+    stored = samples.pixels(16)
+    plain = decode(samples.write(samples.dataset(stored, 16)), CONFIG)
+    packed = decode(samples.write(samples.dataset(stored, 16), uid.JPEG2000Lossless, samples.j2k(stored)), CONFIG)
+    assert packed.pixel_id == plain.pixel_id
+
+
+def test_jpeg_in_dicom() -> None:
+    data = samples.write(samples.dataset(GRAY8, 8), uid.JPEGBaseline8Bit, samples.jpeg(GRAY8))
+    assert np.corrcoef(decode(data, CONFIG).gray.ravel(), GRAY8.ravel())[0, 1] > 0.99
+
+
+def test_header() -> None:
+    header = decode(samples.dicom(), CONFIG).header
+    assert header == Header(
+        sop_instance_uid="1.2.826.0.1.3680043.8.498.1",
+        patient_id="P-7",
+        accession="A-1",
+        laterality=Side.LEFT,
+        view=View.PA,
+        age_years=9.0,
+        sex=Sex.FEMALE,
+        study_date=datetime.date(2024, 2, 3),
+        modality="DX",
+        body_part="WRIST",
+        identified=False,
+    )
+
+
+# ---------------------------------------------------------------- bad
+
+
+def _text_dicom() -> bytes:
+    return b"This is a text file that somebody called radiograph.dcm.\n" * 9
+
+
+def _bomb_deflated() -> bytes:
+    data = samples.write(samples.dataset(samples.pixels(12)), uid.DeflatedExplicitVRLittleEndian)
+    start = 132 + 12 + int.from_bytes(data[140:144], "little")
+    return data[:start] + zlib.compress(bytes(40 * 2**20), 9)[2:-4]
+
+
+def _flat(value: int = 0) -> np.ndarray:
+    return np.full((40, 40), value, np.uint16)
+
+
+def _coloured() -> np.ndarray:
+    return np.dstack([GRAY8, GRAY8, 255 - GRAY8])
+
+
+def _animated() -> bytes:
+    data = samples.png(GRAY8)
+    return data[:33] + samples.chunk(b"acTL", bytes(8)) + data[33:]
+
+
+def _flipped(data: bytes, at: float) -> bytes:
+    out = bytearray(data)
+    out[int(at * len(data))] ^= 0x55
+    return bytes(out)
+
+
+def _rgb_dicom() -> bytes:
+    ds = samples.dataset(GRAY8, 8, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    ds.PixelData = _coloured().tobytes()
+    return samples.write(ds)
+
+
+BAD: dict[str, tuple[Callable[[], bytes], ErrorCode]] = {
+    "empty": (lambda: b"", ErrorCode.EMPTY_FILE),
+    "text called .dcm": (_text_dicom, ErrorCode.UNKNOWN_FORMAT),
+    "gif": (lambda: b"GIF89a" + bytes(200), ErrorCode.UNKNOWN_FORMAT),
+    "zeros": (lambda: bytes(1000), ErrorCode.UNKNOWN_FORMAT),
+    "jpeg-ls": (lambda: b"\xff\xd8\xff\xf7" + bytes(200), ErrorCode.UNKNOWN_FORMAT),
+    "png cut at half": (lambda: samples.png(GRAY16)[: len(samples.png(GRAY16)) // 2], ErrorCode.CORRUPT_IMAGE),
+    "png cut before its end chunk": (lambda: samples.png(GRAY16)[:-12], ErrorCode.CORRUPT_IMAGE),
+    "png cut after its magic": (lambda: samples.png(GRAY16)[:12], ErrorCode.CORRUPT_IMAGE),
+    "png with one wrong byte": (lambda: _flipped(samples.png(GRAY16), 0.7), ErrorCode.CORRUPT_IMAGE),
+    "png with too few rows": (lambda: samples.png_header(100, 100), ErrorCode.CORRUPT_IMAGE),
+    "animated png": (_animated, ErrorCode.MULTI_FRAME),
+    "jpeg cut at half": (lambda: samples.jpeg(GRAY8)[: len(samples.jpeg(GRAY8)) // 2], ErrorCode.CORRUPT_IMAGE),
+    "jpeg cut before its end marker": (lambda: samples.jpeg(GRAY8)[:-2], ErrorCode.CORRUPT_IMAGE),
+    "png bomb": (lambda: samples.png_header(100_000, 100_000), ErrorCode.IMAGE_TOO_LARGE),
+    "jpeg bomb": (lambda: samples.jpeg_header(65_000, 65_000), ErrorCode.IMAGE_TOO_LARGE),
+    "dicom bomb": (lambda: samples.dicom(Rows=65_535, Columns=65_535), ErrorCode.IMAGE_TOO_LARGE),
+    "png of one pixel": (lambda: samples.png(GRAY16[:1, :1]), ErrorCode.IMAGE_TOO_SMALL),
+    "dicom of one pixel": (
+        lambda: samples.write(samples.dataset(samples.pixels(12, 2, 2)[:1, :1])),
+        ErrorCode.IMAGE_TOO_SMALL,
+    ),
+    "black png": (lambda: samples.png(_flat()), ErrorCode.NO_CONTRAST),
+    "white png": (lambda: samples.png(_flat(65535)), ErrorCode.NO_CONTRAST),
+    "black dicom": (lambda: samples.write(samples.dataset(_flat())), ErrorCode.NO_CONTRAST),
+    "coloured png": (lambda: samples.png(_coloured()), ErrorCode.COLOUR_IMAGE),
+    "coloured jpeg": (lambda: samples.jpeg(_coloured()), ErrorCode.COLOUR_IMAGE),
+    "coloured dicom": (_rgb_dicom, ErrorCode.COLOUR_IMAGE),
+    "transparent png": (
+        lambda: samples.png(np.dstack([GRAY8] * 3 + [GRAY8])),
+        ErrorCode.UNSUPPORTED_ENCODING,
+    ),
+    "dicom cut at half": (lambda: samples.dicom()[:2500], ErrorCode.CORRUPT_IMAGE),
+    "dicom without rows": (lambda: samples.dicom(Rows=None), ErrorCode.CORRUPT_IMAGE),
+    "dicom without image": (lambda: samples.dicom(PixelData=None), ErrorCode.NO_PIXELS),
+    "two frames": (
+        lambda: samples.dicom(NumberOfFrames=2, PixelData=samples.pixels(12).tobytes() * 2),
+        ErrorCode.MULTI_FRAME,
+    ),
+    "ct": (lambda: samples.dicom(Modality="CT"), ErrorCode.NOT_RADIOGRAPH),
+    "chest": (lambda: samples.dicom(BodyPartExamined="CHEST"), ErrorCode.NOT_WRIST),
+    "lower extremity": (lambda: samples.dicom(BodyPartExamined="LOWER EXTREMITY"), ErrorCode.NOT_WRIST),
+    "name": (lambda: samples.dicom(PatientName="Musterfrau^Erika"), ErrorCode.IDENTIFIED),
+    "32 bits": (lambda: samples.dicom(BitsAllocated=32, BitsStored=32, HighBit=31), ErrorCode.UNSUPPORTED_ENCODING),
+    "jpeg lossless, no decoder": (
+        lambda: samples.write(samples.dataset(GRAY16, 16), uid.JPEGLosslessSV1, samples.jpeg(GRAY8)),
+        ErrorCode.UNSUPPORTED_ENCODING,
+    ),
+    "video": (
+        lambda: samples.write(samples.dataset(GRAY16, 16), uid.MPEG2MPML, b"abcd"),
+        ErrorCode.UNSUPPORTED_ENCODING,
+    ),
+    "jpeg 2000 larger than its header": (
+        lambda: samples.write(samples.dataset(GRAY16, 16, Rows=40), uid.JPEG2000, samples.j2k(GRAY16)),
+        ErrorCode.CORRUPT_IMAGE,
+    ),
+    "jpeg bomb inside a small dicom": (
+        lambda: samples.write(samples.dataset(GRAY8, 8), uid.JPEGBaseline8Bit, samples.jpeg_header(65_000, 65_000)),
+        ErrorCode.CORRUPT_IMAGE,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_bad_input_has_its_own_code(name: str) -> None:
+    make, code = BAD[name]
+    assert _reject(make()).code == code
+
+
+def test_a_deflated_dicom_is_not_inflated_beyond_the_limit() -> None:
+    assert _reject(_bomb_deflated(), DecodeConfig(max_pixels=1024)).code == ErrorCode.IMAGE_TOO_LARGE
+
+
+def test_a_reject_quotes_no_header() -> None:
+    secret = {
+        "PatientName": "Musterfrau^Erika",
+        "PatientID": "Musterfrau",
+        "BodyPartExamined": "Erika",
+        "Modality": "ER",
+    }
+    for name, value in secret.items():
+        elements = {name: value} | ({"Modality": "CT"} if name == "PatientID" else {})
+        message = str(_reject(samples.dicom(**elements)))
+        assert "Musterfrau" not in message
+        assert "Erika" not in message
+
+
+def test_identified_images_pass_when_the_gate_is_open() -> None:
+    image = decode(samples.dicom(PatientName="Musterfrau^Erika"), DecodeConfig(reject_identified=False))
+    assert image.header is not None
+    assert image.header.identified
+
+
+@pytest.mark.parametrize(
+    "name", ["", "ANON^ANON", "P-7", "P^7", "Anonymous^Patient", "PHANTOM^000123", "DeIdentified^X"]
+)
+def test_names_that_de_identification_leaves(name: str) -> None:
+    assert decode(samples.dicom(PatientName=name), CONFIG).header is not None
+
+
+@pytest.mark.parametrize("part", ["", "WRIST", "Left Wrist", "HAND", "FOREARM", "EXTREMITY", "UP_EXM", "R WRIST AP"])
+def test_body_parts_that_may_show_a_wrist(part: str) -> None:
+    assert decode(samples.dicom(BodyPartExamined=part), CONFIG).gray.size
+
+
+@pytest.mark.parametrize(
+    ("elements", "field", "value"),
+    [
+        ({"ViewPosition": "AP"}, "view", View.PA),
+        ({"ViewPosition": "LL"}, "view", View.LATERAL),
+        ({"ViewPosition": "OBL"}, "view", View.OBLIQUE),
+        ({"ViewPosition": "??"}, "view", None),
+        ({"ImageLaterality": None, "Laterality": "R"}, "laterality", Side.RIGHT),
+        ({"ImageLaterality": "B"}, "laterality", None),
+        ({"PatientAge": "018M"}, "age_years", 1.5),
+        ({"PatientAge": None, "PatientBirthDate": "20140203"}, "age_years", pytest.approx(10.0, abs=0.01)),
+        ({"StudyDate": ""}, "study_date", None),
+        ({"PatientSex": ""}, "sex", None),
+        ({"AccessionNumber": ""}, "accession", None),
+    ],
+)
+def test_header_field(elements: dict[str, str], field: str, value: object) -> None:
+    assert getattr(decode(samples.dicom(**elements), CONFIG).header, field) == value
+
+
+# ---------------------------------------------------------------- files of others
+
+PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def test_every_file_that_pydicom_ships_is_an_image_or_a_code() -> None:
+    codes: dict[str, int] = {}
+    anything = DecodeConfig(modalities=("CR", "CT", "MR", "OT", "US", "RTDOSE"), min_side_px=8, reject_identified=False)
+    for config in (CONFIG, anything):
+        for file in sorted(PYDICOM_FILES.rglob("*")):
+            if file.is_file():
+                try:
+                    image = decode(file.read_bytes(), config)
+                    code = "good"
+                    assert image.gray.shape == (image.stored_rows, image.stored_cols)
+                except Reject as e:
+                    code = e.code.value
+                codes[code] = codes.get(code, 0) + 1
+    assert codes["good"] >= 10
+    assert {"colour_image", "multi_frame", "no_pixels", "unsupported_encoding", "unknown_format"} <= set(codes)
+    assert ErrorCode.STAGE_FAILED not in codes
+
+
+def test_real_radiographs(real_data: Path) -> None:
+    files = sorted((real_data / "grazpedwri").glob("*.png"))
+    assert len(files) == 6
+    for file in files:
+        image = decode(file.read_bytes(), CONFIG)
+        assert image.gray.shape == cv2.imread(str(file), cv2.IMREAD_UNCHANGED).shape[:2]
+        assert image.bits == (8 if file.name.startswith("5791") else 16)
+        assert np.ptp(image.gray) > 200

@@ -1,0 +1,44 @@
+"""What decoding gives."""
+
+import datetime
+from dataclasses import dataclass
+
+import numpy as np
+
+from wristmir_ray.anatomy import Sex, Side, View
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a DICOM header says; None where it is silent or unreadable. Holds identifiers: never log it."""
+
+    sop_instance_uid: str | None = None
+    patient_id: str | None = None
+    accession: str | None = None
+    laterality: Side | None = None
+    view: View | None = None
+    age_years: float | None = None
+    sex: Sex | None = None
+    study_date: datetime.date | None = None
+    modality: str | None = None
+    body_part: str | None = None
+    identified: bool = False
+    """The header seems to hold a patient's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Radiograph:
+    """One decoded image."""
+
+    gray: np.ndarray
+    """uint8 (stored_rows, stored_cols): windowed, bone bright, never rotated."""
+    stored_rows: int
+    stored_cols: int
+    bits: int
+    """Bits stored a pixel."""
+    format: str
+    """dicom, png or jpeg."""
+    pixel_id: str
+    """Hash of the stored pixels, before any look-up table."""
+    header: Header | None = None
+    """DICOM alone has one."""

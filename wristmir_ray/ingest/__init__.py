@@ -1,0 +1,1 @@
+"""An archive's images, metadata and reports to EXAMS and REPORTS."""
