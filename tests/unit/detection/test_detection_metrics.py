@@ -1,0 +1,91 @@
+"""AP50 and what goes with it, on cases small enough to count by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.detection.metrics import Ranked, at_threshold, average_precision, best_threshold, rank, score
+from wristmir_ray.models.detector import Detection
+
+A, B = Box(0, 0, 10, 10), Box(50, 50, 60, 60)
+W = Region.WRIST
+
+
+def found(*boxes: tuple[Box, float]) -> list[Detection]:
+    return [Detection(W, box, score) for box, score in boxes]
+
+
+def ranked(scores: list[float], hits: list[int], num_truth: int) -> Ranked:
+    return Ranked(np.array(scores), np.array(hits, bool), num_truth)
+
+
+def test_a_true_box_is_hit_once_and_by_the_better_score() -> None:
+    r = rank([found((A, 0.5), (A.shift(1, 0), 0.9))], [{W: [A]}], W)
+    assert r.scores.tolist() == [0.9, 0.5]
+    assert r.hits.tolist() == [True, False]
+    assert r.num_truth == 1
+
+
+def test_half_an_overlap_is_needed() -> None:
+    r = rank([found((A.shift(3, 0), 0.9), (B.shift(4, 0), 0.8))], [{W: [A, B]}], W)
+    assert r.hits.tolist() == [True, False]  # IoU 7/13 and 6/14
+
+
+def test_other_regions_and_other_images_do_not_count() -> None:
+    ulna = [Detection(Region.DISTAL_ULNA, A, 0.9)]
+    assert rank([ulna, found((A, 0.5))], [{W: [A]}, {W: [B]}], W).hits.tolist() == [False]
+
+
+def test_average_precision_by_hand() -> None:
+    assert average_precision(ranked([0.9, 0.8], [1, 1], 2)) == 1.0
+    assert average_precision(ranked([], [], 3)) == 0.0
+    assert average_precision(ranked([0.9], [1], 2)) == pytest.approx(51 / 101)  # recall levels 0 to .50
+    # hit, miss, hit of two: precision 1 up to recall .5, then 2/3
+    assert average_precision(ranked([0.9, 0.8, 0.7], [1, 0, 1], 2)) == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert math.isnan(average_precision(ranked([0.9], [0], 0)))
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(0, 10))
+def test_average_precision_is_a_share_and_grows_with_a_hit(hits: list[bool], missed: int) -> None:
+    scores = np.linspace(0.9, 0.1, len(hits))
+    num_truth = sum(hits) + missed
+    if not num_truth:
+        return
+    value = average_precision(Ranked(scores, np.array(hits, bool), num_truth))
+    assert 0 <= value <= 1
+    for i in [i for i, h in enumerate(hits) if not h][:missed]:
+        better = np.array(hits, bool)
+        better[i] = True
+        assert average_precision(Ranked(scores, better, num_truth)) >= value
+
+
+def test_precision_recall_f1_at_a_score() -> None:
+    r = ranked([0.9, 0.6, 0.3], [1, 0, 1], 4)
+    assert at_threshold(r, 0.5) == (0.5, 0.25, pytest.approx(1 / 3))
+    assert at_threshold(r, 0.95) == (0.0, 0.0, 0.0)
+
+
+def test_best_threshold_lies_between_hits_and_misses() -> None:
+    low_scores = ranked([0.04, 0.03, 0.01], [1, 1, 0], 2)
+    threshold = best_threshold([low_scores])
+    assert 0.01 < threshold < 0.03
+    assert at_threshold(low_scores, threshold) == (1.0, 1.0, 1.0)
+
+
+def test_score_names_regions_and_their_mean() -> None:
+    truth = [{Region.DISTAL_RADIUS: [A], Region.DISTAL_ULNA: [B]}]
+    detections = [[Detection(Region.DISTAL_RADIUS, A, 0.9)]]
+    figures, threshold = score(detections, truth, (Region.DISTAL_RADIUS, Region.DISTAL_ULNA), None)
+    assert figures["distal_radius"] == {"precision": 1, "recall": 1, "f1": 1, "map50": 1, "boxes": 1}
+    assert figures["distal_ulna"]["map50"] == 0
+    assert figures["overall"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "map50": 0.5, "boxes": 2}
+    assert 0 < threshold < 0.9
+
+
+def test_a_region_without_true_boxes_is_not_in_the_mean() -> None:
+    figures, _ = score([found((A, 0.9))], [{W: [A]}], (W, Region.ULNAR_STYLOID), 0.5)
+    assert figures["overall"]["map50"] == 1

@@ -1,0 +1,143 @@
+"""Which exams a detector learns from, and how their pixels lie on disk for the trainer."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wristmir_ray import keys, storage
+from wristmir_ray.anatomy import BONES, Box, Region, Split
+from wristmir_ray.detection.config import DetectionConfig, Target
+from wristmir_ray.errors import ConfigError
+from wristmir_ray.imaging.crop import decode_png
+from wristmir_ray.schemas import EXAMS, Table
+
+CLASSES: Mapping[Target, tuple[Region, ...]] = {"roi": (Region.WRIST,), "bones": BONES}
+"""Each detector's classes, in the order of its scores."""
+
+_SAMPLE = pa.struct(
+    [
+        ("png", pa.binary()),
+        ("classes", pa.list_(pa.int32())),
+        ("boxes", pa.list_(pa.float32())),
+    ]
+)
+
+SAMPLES = Table(
+    "samples",
+    ("source_id",),
+    pa.schema(
+        [
+            ("source_id", pa.string()),
+            ("split", pa.string()),
+            ("roi", _SAMPLE),
+            ("bones", _SAMPLE),
+            ("error", pa.string()),
+            ("error_stage", pa.string()),
+            ("error_message", pa.string()),
+        ]
+    ),
+)
+"""A row is one exam as training sees it; never published. `boxes` is flat: centre x, centre y, width,
+height a box, as shares of the image's sides (the trainer's label format)."""
+
+_BOX_COLUMNS = ("file", "region", "x0_px", "y0_px", "x1_px", "y1_px")
+
+
+def read_boxes(uri: str) -> dict[str, list[dict[str, object]]]:
+    """Return true boxes by file name.
+
+    Raises:
+        ConfigError: no such file, not Parquet, or a column is missing.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
+    except (OSError, pa.ArrowException) as e:
+        raise ConfigError(f"cannot read boxes {uri} ({type(e).__name__}); give a Parquet file of true boxes") from None
+    missing = set(_BOX_COLUMNS) - set(table.column_names)
+    if missing:
+        raise ConfigError(f"boxes {uri} lack the columns {sorted(missing)}")
+    by_file: dict[str, list[dict[str, object]]] = {}
+    for row in table.select(list(_BOX_COLUMNS)).to_pylist():
+        by_file.setdefault(row.pop("file"), []).append(row)
+    return by_file
+
+
+def choose_exams(config: DetectionConfig) -> pa.Table:
+    """Return the exams to learn from: source_id, source_uri, split, boxes (list of region and corners).
+
+    Good exams of the train and val splits whose `source_uri` ends in a file of the boxes table; of
+    each split a fixed random part (by hash of seed and key), at most `train_images`, `val_images`.
+
+    Raises:
+        NotPublished: no EXAMS. ConfigError: no boxes, or a split has none.
+    """
+    boxes = read_boxes(config.boxes)
+    exams = storage.read_table(config.root, EXAMS, columns=["source_id", "source_uri", "split"]).to_pylist()
+    limits = {Split.TRAIN: config.train_images, Split.VAL: config.val_images}
+    chosen = []
+    for split, limit in limits.items():
+        known = [e | {"boxes": b} for e in exams if e["split"] == split and (b := _of(e["source_uri"], boxes))]
+        if not known:
+            raise ConfigError(f"no exam of the {split} split has a box in {config.boxes}: its `file` must end a source")
+        chosen += sorted(known, key=lambda e: keys.digest(str(config.seed), e["source_id"]))[:limit]
+    return pa.Table.from_pylist(chosen)
+
+
+def _of(uri: str, boxes: Mapping[str, list[dict[str, object]]]) -> list[dict[str, object]] | None:
+    parts = uri.split("/")
+    names = ("/".join(parts[-n:]) for n in range(1, len(parts) + 1))
+    return next((boxes[n] for n in names if n in boxes), None)
+
+
+def write_yolo(samples: pa.Table, target: Target, folder: Path) -> Path:
+    """Write one target's samples as a YOLO data set; return its description file.
+
+    Args:
+        samples: SAMPLES without rejects.
+        target: whose images and labels.
+        folder: an empty folder.
+    """
+    for split in (Split.TRAIN, Split.VAL):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+    for row in samples.to_pylist():
+        sample = row[target]
+        if sample is not None:
+            name = row["source_id"]
+            (folder / "images" / row["split"] / f"{name}.png").write_bytes(sample["png"])
+            numbers = np.asarray(sample["boxes"], float).reshape(-1, 4)
+            lines = [
+                f"{c} {' '.join(f'{v:.6f}' for v in box)}" for c, box in zip(sample["classes"], numbers, strict=True)
+            ]
+            (folder / "labels" / row["split"] / f"{name}.txt").write_text("\n".join(lines))
+    description = folder / "data.yaml"
+    names = "\n".join(f"  {i}: {region}" for i, region in enumerate(CLASSES[target]))
+    description.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames:\n{names}\n")
+    return description
+
+
+def images_and_truth(
+    samples: pa.Table, target: Target, split: Split
+) -> tuple[list[np.ndarray], list[dict[Region, list[Box]]]]:
+    """Return one split's images (uint8) and their true boxes in pixels."""
+    images, truth = [], []
+    for row in samples.to_pylist():
+        if row["split"] == split and row[target] is not None:
+            gray = decode_png(row[target]["png"])
+            images.append(gray)
+            truth.append(_true_boxes(row[target], CLASSES[target], gray.shape[0], gray.shape[1]))
+    return images, truth
+
+
+def _true_boxes(
+    sample: Mapping[str, object], classes: Sequence[Region], rows: int, cols: int
+) -> dict[Region, list[Box]]:
+    out: dict[Region, list[Box]] = {}
+    shares = np.asarray(sample["boxes"], float).reshape(-1, 4)
+    for index, (x, y, w, h) in zip(np.asarray(sample["classes"], int), shares, strict=True):
+        box = Box((x - w / 2) * cols, (y - h / 2) * rows, (x + w / 2) * cols, (y + h / 2) * rows)
+        out.setdefault(classes[index], []).append(box)
+    return out

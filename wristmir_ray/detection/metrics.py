@@ -1,0 +1,118 @@
+"""How good a detector is: AP50, and precision, recall, F1 at the score it will be used with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.models.detector import Detection
+
+Truth = Mapping[Region, Sequence[Box]]
+"""One image's true boxes."""
+
+HIT_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Every detection of one region over all images, best score first."""
+
+    scores: np.ndarray
+    """(N,) float64, descending."""
+    hits: np.ndarray
+    """(N,) bool: the detection is the first to cover a true box."""
+    num_truth: int
+
+
+def rank(found: Sequence[Sequence[Detection]], truth: Sequence[Truth], region: Region) -> Ranked:
+    """Match detections of one region to true boxes.
+
+    In each image the detections take, best score first, the free true box they overlap most, if
+    that is by at least 0.5.
+
+    Args:
+        found: an image's detections each.
+        truth: the same images' true boxes.
+        region: which to match.
+    """
+    pairs: list[tuple[float, bool]] = []
+    for detections, boxes in zip(found, truth, strict=True):
+        free = list(boxes.get(region, ()))
+        for d in sorted((d for d in detections if d.region == region), key=lambda d: -d.score):
+            best = max(free, key=d.box.iou, default=None)
+            hit = best is not None and d.box.iou(best) >= HIT_IOU
+            if hit and best is not None:
+                free.remove(best)
+            pairs.append((d.score, hit))
+    pairs.sort(key=lambda p: -p[0])
+    num_truth = sum(len(boxes.get(region, ())) for boxes in truth)
+    return Ranked(np.array([s for s, _ in pairs], float), np.array([h for _, h in pairs], bool), num_truth)
+
+
+def average_precision(ranked: Ranked) -> float:
+    """Return AP50: the precision envelope's mean over 101 recall levels (as COCO); NaN without true boxes."""
+    if not ranked.num_truth:
+        return float("nan")
+    true = np.cumsum(ranked.hits)
+    recall = true / ranked.num_truth
+    precision = true / np.arange(1, len(true) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(recall, np.linspace(0, 1, 101) - 1e-9)
+    return float(np.append(envelope, 0.0)[at].mean())
+
+
+def at_threshold(ranked: Ranked, threshold: float) -> tuple[float, float, float]:
+    """Return (precision, recall, F1) of the detections that score at least `threshold`; 0 where undefined."""
+    kept = ranked.scores >= threshold
+    true = int(ranked.hits[kept].sum())
+    precision = true / int(kept.sum()) if kept.any() else 0.0
+    recall = true / ranked.num_truth if ranked.num_truth else 0.0
+    f1 = 2 * precision * recall / (precision + recall) if true else 0.0
+    return precision, recall, f1
+
+
+def best_threshold(rankings: Sequence[Ranked], low: float = 0.002, high: float = 0.9) -> float:
+    """Return the score with the highest F1, averaged over regions: the geometric middle of the best plateau.
+
+    A short training gives low scores, so that a fixed threshold would call good boxes missing.
+
+    Args:
+        rankings: one a region.
+        low, high: the range of thresholds that are tried, in 100 equal ratios.
+    """
+    tried = np.geomspace(low, high, 101)
+    f1 = np.array([np.mean([at_threshold(r, float(t))[2] for r in rankings]) for t in tried])
+    best = np.flatnonzero(f1 >= f1.max() - 1e-9)
+    plateaus = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
+    longest = max(plateaus, key=len)
+    return float(np.sqrt(tried[longest[0]] * tried[longest[-1]]))
+
+
+def score(
+    found: Sequence[Sequence[Detection]], truth: Sequence[Truth], regions: Sequence[Region], threshold: float | None
+) -> tuple[dict[str, dict[str, float]], float]:
+    """Return figures by region (and `overall`, their plain mean), and the threshold they hold for.
+
+    Args:
+        found: detections down to a score near zero, so that AP50 sees the whole curve.
+        truth: true boxes of the same images.
+        regions: what the detector knows.
+        threshold: for precision, recall and F1; None takes `best_threshold` of these images.
+    """
+    rankings = {region: rank(found, truth, region) for region in regions}
+    chosen = best_threshold(list(rankings.values())) if threshold is None else threshold
+    figures: dict[str, dict[str, float]] = {}
+    for region, ranked in rankings.items():
+        precision, recall, f1 = at_threshold(ranked, chosen)
+        ap50 = average_precision(ranked)
+        figures[region.value] = {
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "map50": ap50,
+            "boxes": float(ranked.num_truth),
+        }
+    present = [f for f in figures.values() if f["boxes"]]
+    overall = {n: float(np.mean([f[n] for f in present])) for n in ("precision", "recall", "f1", "map50")}
+    return {**figures, "overall": {**overall, "boxes": sum(f["boxes"] for f in present)}}, chosen

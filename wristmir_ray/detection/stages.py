@@ -1,0 +1,107 @@
+"""Turns exams with true boxes into training samples: pixels exactly as the run-time pipeline makes them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wristmir_ray import keys, storage
+from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.detection.config import DetectionConfig, Target
+from wristmir_ray.detection.dataset import CLASSES, SAMPLES
+from wristmir_ray.errors import ErrorCode, Reject, reject_columns
+from wristmir_ray.imaging.crop import crop, crop_bounds, encode_png, resize_longer_side
+from wristmir_ray.imaging.decode import decode
+from wristmir_ray.imaging.enhance import enhance
+from wristmir_ray.schemas import conform
+
+STAGE = "train_detector"
+
+
+def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
+    """Decode, cut and shrink one batch of exams.
+
+    Columns: source_id, source_uri, split, boxes -> SAMPLES. 1:1.
+    Rejects: source_unreadable, and those of `imaging.decode`.
+    """
+    import cv2
+
+    cv2.setNumThreads(1)
+    return conform([_prepare(row, config) for row in batch.to_pylist()], SAMPLES)
+
+
+def _prepare(row: Mapping[str, Any], config: DetectionConfig) -> dict[str, Any]:
+    key = {"source_id": row["source_id"], "split": row["split"]}
+    try:
+        gray = decode(_fetch(row["source_uri"]), config.decode).gray
+        truth = [(Region(b["region"]), Box(b["x0_px"], b["y0_px"], b["x1_px"], b["y1_px"])) for b in row["boxes"]]
+        rng = np.random.default_rng(int(keys.digest("jitter", str(config.seed), row["source_id"])[:12], 16))
+        return {**key, "roi": sample(gray, truth, "roi", config), "bones": bone_sample(gray, truth, config, rng)}
+    except Exception as e:
+        return {**key, **reject_columns(e, STAGE)}
+
+
+def _fetch(uri: str) -> bytes:
+    try:
+        return storage.read_bytes(uri)
+    except OSError as e:
+        raise Reject(ErrorCode.SOURCE_UNREADABLE, type(e).__name__) from None
+
+
+def bone_sample(
+    gray: np.ndarray, truth: Sequence[tuple[Region, Box]], config: DetectionConfig, rng: np.random.Generator
+) -> dict[str, Any] | None:
+    """Return the bones' sample: true wrist box, jittered, cut with the run-time margin, enhanced; None without wrist.
+
+    Args:
+        gray: uint8 (H, W), decoded.
+        truth: true boxes in its pixels.
+        config: jitter, margin, enhancement, image size.
+        rng: moves the edges, so that the network learns from boxes as imprecise as found ones.
+    """
+    wrist = next((box for region, box in truth if region == Region.WRIST), None)
+    if wrist is None:
+        return None
+    moved = jitter(wrist, config.roi_jitter, rng).clip(*gray.shape)
+    bounds = crop_bounds(moved, gray.shape[0], gray.shape[1], config.roi_margin)
+    roi = enhance(crop(gray, moved, config.roi_margin), config.enhance)
+    inside = [
+        (region, box.shift(-bounds.x0_px, -bounds.y0_px).clip(*roi.shape))
+        for region, box in truth
+        if region != Region.WRIST
+    ]
+    return sample(roi, inside, "bones", config)
+
+
+def jitter(box: Box, share: float, rng: np.random.Generator) -> Box:
+    """Return the box with each edge moved by up to `share` of its side, in or out."""
+    x0, y0, x1, y1 = rng.uniform(-share, share, 4)
+    w, h = box.width_px, box.height_px
+    return Box(box.x0_px + x0 * w, box.y0_px + y0 * h, box.x1_px + x1 * w, box.y1_px + y1 * h)
+
+
+def sample(
+    gray: np.ndarray, truth: Sequence[tuple[Region, Box]], target: Target, config: DetectionConfig
+) -> dict[str, Any]:
+    """Return one training sample: the image at the network's size as PNG, its labels as shares of its sides.
+
+    Args:
+        gray: uint8 (H, W): what the detector will be given.
+        truth: true boxes in its pixels; other targets' and empty ones are left out.
+        target: whose classes and image size.
+        config: image sizes.
+    """
+    size = (config.roi if target == "roi" else config.bones).image_size
+    classes, boxes = [], []
+    for region, box in truth:
+        if region in CLASSES[target] and box.width_px >= 1 and box.height_px >= 1:
+            rows, cols = gray.shape
+            classes.append(CLASSES[target].index(region))
+            boxes += [
+                (box.x0_px + box.x1_px) / 2 / cols,
+                (box.y0_px + box.y1_px) / 2 / rows,
+                box.width_px / cols,
+                box.height_px / rows,
+            ]
+    return {"png": encode_png(resize_longer_side(gray, size)), "classes": classes, "boxes": boxes}

@@ -1,0 +1,166 @@
+"""Trains one detector with Ultralytics, offline, and hands back an ONNX network.
+
+Ultralytics is AGPL-3.0 and reads checkpoints by pickle: it is used here, in a process of its own,
+and nowhere at run time.
+"""
+
+import os
+import resource
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from wristmir_ray.anatomy import Split
+from wristmir_ray.detection.config import TargetConfig
+from wristmir_ray.detection.dataset import CLASSES, images_and_truth, write_yolo
+from wristmir_ray.detection.metrics import score
+from wristmir_ray.models.detector import DetectorSpec, OnnxDetector
+
+LOWEST_SCORE = 0.001
+"""From here on detections count for AP50, as in the trainer's own validation."""
+
+_LOGGERS = ("sync", "raytune", "mlflow", "comet", "clearml", "dvc", "tensorboard", "wandb", "neptune", "hub")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained detector, ready to publish."""
+
+    model: bytes
+    spec: DetectorSpec
+    metrics: dict[str, Any]
+
+
+def train_target(
+    samples: pa.Table, config: TargetConfig, seed: int, iou_threshold: float, threads: int, gpu: bool
+) -> Trained:
+    """Train one detector and measure it through the run-time path on the validation images.
+
+    Call it in a process of its own: the trainer reads its environment at import and sets the number
+    of threads of the whole process. Nothing is fetched; everything it writes goes to a temporary
+    folder.
+
+    Args:
+        samples: SAMPLES without rejects, splits train and val.
+        config: architecture, size, schedule.
+        seed: of weights and augmentation.
+        iou_threshold: of suppression.
+        threads: of torch.
+        gpu: train on the first visible GPU.
+    """
+    with tempfile.TemporaryDirectory(prefix="wristmir-detector-") as folder:
+        work = Path(folder)
+        _go_offline(work)
+        data = write_yolo(samples, config.target, work / "data")
+        best, figures = _fit(data, config, work, seed, threads, gpu)
+        model = _export(best, config.image_size)
+    spec = DetectorSpec(CLASSES[config.target], config.image_size, LOWEST_SCORE, iou_threshold)
+    images, truth = images_and_truth(samples, config.target, Split.VAL)
+    found = OnnxDetector(model, spec, threads).detect(images)
+    regions, threshold = score(found, truth, spec.classes, None)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    metrics = {
+        "map50": regions["overall"]["map50"],
+        "regions": regions,
+        "trainer": figures,
+        "score_threshold": threshold,
+        "train_images": len(images_and_truth(samples, config.target, Split.TRAIN)[0]),
+        "val_images": len(images),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+    }
+    return Trained(model, replace(spec, score_threshold=threshold).sealed(model), metrics)
+
+
+def _go_offline(work: Path) -> None:
+    """Keep the trainer from hosts and from the user's home; must run before it is imported."""
+    os.environ.update(
+        YOLO_OFFLINE="1",
+        YOLO_AUTOINSTALL="0",
+        YOLO_VERBOSE="False",
+        YOLO_CONFIG_DIR=str(work),
+        MPLCONFIGDIR=str(work / "matplotlib"),
+        TORCHINDUCTOR_CACHE_DIR=str(work / "inductor"),
+    )
+    os.environ.pop("ULTRALYTICS_API_KEY", None)
+    import matplotlib
+
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    (work / "Ultralytics").mkdir()
+    shutil.copy(font, work / "Ultralytics" / "Arial.ttf")  # without it the trainer asks a host for one
+    from ultralytics import settings
+
+    settings.update({name: False for name in _LOGGERS if name in settings})
+
+
+def _fit(
+    data: Path, config: TargetConfig, work: Path, seed: int, threads: int, gpu: bool
+) -> tuple[Path, dict[str, float]]:
+    """Run the epochs; return the best checkpoint and the trainer's own figures of the last epoch."""
+    from ultralytics import YOLO
+    from ultralytics.models.yolo.detect import DetectionTrainer
+    from ultralytics.utils import torch_utils
+
+    torch_utils.NUM_THREADS = threads  # what it hands to torch.set_num_threads
+
+    class Trainer(DetectionTrainer):  # type: ignore[misc]
+        def final_eval(self) -> None:
+            """Leave the last validation out: the run-time path measures the result."""
+
+    def stop_when_good(trainer: Any) -> None:
+        m = trainer.metrics
+        good = m["metrics/mAP50(B)"] >= config.stop_map50 and m["metrics/mAP50-95(B)"] >= config.stop_map50_95
+        trainer.stop = trainer.stop or good
+
+    yolo = YOLO(config.weights or config.model, task="detect")
+    yolo.add_callback("on_fit_epoch_end", stop_when_good)
+    yolo.train(
+        trainer=Trainer,
+        data=str(data),
+        project=str(work / "runs"),
+        imgsz=config.image_size,
+        epochs=config.epochs,
+        batch=config.batch,
+        nbs=config.batch,  # the default of 64 accumulates gradients and starves a small set of steps
+        optimizer="AdamW",
+        lr0=config.learning_rate,
+        warmup_epochs=1,
+        seed=seed,
+        deterministic=gpu,  # one CPU thread is deterministic by itself
+        device="0" if gpu else "cpu",
+        pretrained=config.weights is not None,
+        amp=False,
+        workers=0,
+        cache="ram",
+        plots=False,
+        verbose=False,
+        mosaic=0.0,  # a radiograph shows one wrist
+        hsv_h=0.0,
+        hsv_s=0.0,
+        hsv_v=config.brightness,
+        degrees=config.degrees,
+        translate=config.translate,
+        scale=config.scale,
+        fliplr=config.flip,
+        erasing=0.0,
+    )
+    m = yolo.trainer.metrics
+    figures = {
+        "map50": float(m["metrics/mAP50(B)"]),
+        "map50_95": float(m["metrics/mAP50-95(B)"]),
+        "precision": float(m["metrics/precision(B)"]),
+        "recall": float(m["metrics/recall(B)"]),
+        "epochs": float(yolo.trainer.epoch + 1),
+    }
+    return Path(yolo.trainer.best), figures
+
+
+def _export(checkpoint: Path, image_size: int) -> bytes:
+    """Return the checkpoint as ONNX: float32 (1, 3, S, S) in, (1, 4 + classes, N) out."""
+    from ultralytics import YOLO
+
+    exported = YOLO(checkpoint).export(format="onnx", imgsz=image_size, simplify=False, dynamic=False, device="cpu")
+    return Path(exported).read_bytes()

@@ -1,0 +1,229 @@
+"""Two-tower models of open_clip: made by name, frozen in part, stored without pickle.
+
+A published encoder is a folder that open_clip itself can load (`local-dir:`): its configuration,
+`model.safetensors` and, for a Hugging Face text tower, that tower's configuration and tokenizer.
+torch and open_clip are imported inside the functions (4 s).
+"""
+
+import functools
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wristmir_ray.errors import ConfigError
+from wristmir_ray.models.config import EncoderConfig
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIGS = Path(__file__).parent / "configs"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+WEIGHTS = "model.safetensors"
+_LOCAL = "local-dir:"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A model and all that must travel with its weights."""
+
+    model: Any
+    """forward(images, tokens) -> (image features, text features, 1 / temperature), unit norm."""
+    tokenizer: "_Tokenizer"
+    architecture: dict[str, Any]
+    """open_clip's `model_cfg` and `preprocess_cfg`."""
+    fixed_batch: int | None
+
+    @property
+    def image_size(self) -> int:
+        return int(self.architecture["model_cfg"]["vision_cfg"]["image_size"])
+
+    @property
+    def dim(self) -> int:
+        return int(self.architecture["model_cfg"]["embed_dim"])
+
+    def tokens(self, texts: list[str]) -> "torch.Tensor":
+        """Return int64 (T, L): L the longest of these texts where padding beyond it changes nothing."""
+        tokens = self.tokenizer(texts)
+        text = self.model.text
+        if hasattr(text, "config"):  # a Hugging Face tower masks its padding
+            pad = text.config.pad_token_id
+        elif text.attn_mask is not None and text.pool_type in {"argmax", "eos", "first"}:
+            pad = text.pad_id  # causal: no token sees the padding after it
+        else:
+            return tokens
+        return tokens[:, : int((tokens != pad).sum(1).max())]
+
+
+def build(config: EncoderConfig) -> Clip:
+    """Make a model through open_clip, offline unless its name says `hf-hub:`.
+
+    Every model gets its text tower as a module of its own (`custom_text`). Random weights come
+    from torch's global generator: seed it before.
+
+    Raises:
+        ConfigError: an unknown name, missing or unfitting weights, a Hub that cannot be reached.
+    """
+    try:
+        return _create(config)
+    except ConfigError:
+        raise
+    except Exception as e:
+        wanted = "with weights " if config.init == "pretrained" else ""
+        raise ConfigError(
+            f"cannot load encoder '{config.model}' {wanted}({type(e).__name__}); give the name of an open_clip model "
+            "or a local-dir: folder that holds its files"
+        ) from e
+
+
+def _create(config: EncoderConfig) -> Clip:
+    import open_clip
+
+    _register()
+    cfg = open_clip.get_model_config(config.model)
+    if cfg is None:
+        raise ConfigError(f"open_clip knows no model '{config.model}'")
+    length = {"context_length": config.context_length} if config.context_length else {}
+    text_cfg = {**cfg["text_cfg"], **length}
+    with _quiet():
+        model = open_clip.create_model(
+            config.model,
+            pretrained=config.pretrained,
+            load_weights=config.init == "pretrained",
+            require_pretrained=config.init == "pretrained",
+            pretrained_text=False,  # the default asks the Hub, whatever the configuration says
+            force_custom_text=True,
+            force_image_size=config.image_size,
+            text_cfg=_local_text_tower(config.model, text_cfg),
+        )
+    vision_cfg = {**cfg["vision_cfg"], "image_size": model.visual.image_size[0]}
+    cfg = {**cfg, "custom_text": True, "text_cfg": text_cfg, "vision_cfg": vision_cfg}
+    architecture = {"model_cfg": cfg, "preprocess_cfg": open_clip.get_model_preprocess_cfg(model)}
+    if hasattr(model.text.transformer, "resblocks"):
+        model.text.transformer.register_forward_pre_hook(_fit_mask, with_kwargs=True)
+    return Clip(model, _Tokenizer(config.model, text_cfg), architecture, config.fixed_batch)
+
+
+class _Tokenizer:
+    """open_clip's tokenizer of a model, made when first used (a random-weight model may have no vocabulary)."""
+
+    def __init__(self, name: str, text_cfg: dict[str, Any]) -> None:
+        self._name = name
+        self._text_cfg = text_cfg
+
+    @functools.cached_property
+    def hub(self) -> Any:
+        """The tokenizer itself."""
+        import open_clip
+
+        length = self._text_cfg.get("context_length")
+        source = self._text_cfg.get("hf_tokenizer_name")
+        try:
+            if source and not self._name.startswith(_LOCAL):
+                return open_clip.HFTokenizer(source, context_length=length)
+            return open_clip.get_tokenizer(self._name, context_length=length)
+        except Exception as e:
+            raise ConfigError(
+                f"cannot load the tokenizer of '{self._name}' ({type(e).__name__}); a local-dir: folder must hold its "
+                "tokenizer files"
+            ) from e
+
+    def __call__(self, texts: list[str]) -> "torch.Tensor":
+        tokens: torch.Tensor = self.hub(texts)
+        return tokens
+
+
+def lock(clip: Clip, image_blocks: int | None, text: bool) -> None:
+    """Freeze all but the last `image_blocks` blocks of a ViT (WristMIR §3.1: eight), and the text tower or not.
+
+    The final norm and the projection are always trained. open_clip counts groups of parameters: in a
+    timm ViT [embeddings, block 0, ..., last block + norm], so that n groups are n blocks; in its own
+    ViT the projection is one more group, so that n blocks are n + 1.
+
+    Args:
+        clip: the model.
+        image_blocks: null trains the whole image tower.
+        text: whether the text tower is trained (OpenCLIP's image lock leaves it trainable).
+
+    Raises:
+        ConfigError: the image tower has fewer blocks, or none.
+    """
+    visual = clip.model.visual
+    if image_blocks is not None:
+        is_timm = hasattr(visual, "trunk")
+        vit = visual.trunk if is_timm else getattr(visual, "transformer", None)
+        blocks = getattr(vit, "blocks" if is_timm else "resblocks", ())
+        if not 1 <= image_blocks <= len(blocks):
+            raise ConfigError(
+                f"the image tower has {len(blocks)} transformer blocks, cannot train the last {image_blocks}"
+            )
+        visual.lock(unlocked_groups=image_blocks + (0 if is_timm else 1))
+    if not text:
+        for parameter in clip.model.text.parameters():
+            parameter.requires_grad = False
+
+
+def to_files(clip: Clip) -> dict[str, bytes]:
+    """Return the model as a folder's files, which `from_files` and open_clip's `local-dir:` read."""
+    from safetensors.torch import save
+
+    state = {k: v.detach().cpu().contiguous() for k, v in clip.model.state_dict().items()}
+    files = {WEIGHTS: save(state), OPEN_CLIP_CONFIG: json.dumps(clip.architecture, indent=1, sort_keys=True).encode()}
+    if "hf_model_name" in clip.architecture["model_cfg"]["text_cfg"]:
+        with tempfile.TemporaryDirectory() as folder:
+            clip.model.text.config.save_pretrained(folder)
+            clip.tokenizer.hub.tokenizer.save_pretrained(folder)
+            files |= {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
+    return files
+
+
+def from_files(files: dict[str, bytes], fixed_batch: int | None = None) -> Clip:
+    """Return the model of `to_files`; ConfigError where weights and architecture do not fit."""
+    with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
+        clip = build(EncoderConfig(model=_LOCAL + folder, fixed_batch=fixed_batch))
+        _ = clip.tokenizer.hub  # reads the folder, which is about to go
+    return clip
+
+
+@functools.cache
+def _register() -> None:
+    import open_clip
+
+    open_clip.add_model_config(CONFIGS)
+
+
+def _local_text_tower(model: str, text_cfg: dict[str, Any]) -> dict[str, Any]:
+    """Let a Hugging Face text tower read its architecture from a folder of ours instead of the Hub."""
+    if "hf_model_name" not in text_cfg:
+        return text_cfg
+    local = model.startswith(_LOCAL)
+    folder = Path(model.removeprefix(_LOCAL)) if local else CONFIGS / Path(text_cfg["hf_model_name"]).name
+    ours = local or (CONFIGS / f"{model}.json").is_file()
+    source = {"hf_model_name": str(folder)} if ours and (folder / "config.json").is_file() else {}
+    return {**text_cfg, **source, "hf_model_pretrained": False}  # CLIP's own weights follow, or none are wanted
+
+
+def _fit_mask(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Cut a causal mask to the texts' length, so that short texts need not be padded to the context."""
+    mask, length = kwargs.get("attn_mask"), args[0].shape[1]
+    if mask is not None and mask.dim() == 2 and mask.shape[0] > length:
+        kwargs["attn_mask"] = mask[:length, :length]
+    return args, kwargs
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's warning about random weights off the root log: `init` says what is wanted."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)

@@ -1,0 +1,146 @@
+"""Detectors: an image in, scored boxes out. The network runs in ONNX Runtime; no pickle is read.
+
+A published detector is two files: `model.onnx` (output (1, 4 + classes, N): centre x, centre y,
+width, height in letterboxed pixels, then a probability a class) and `detector.json` (DetectorSpec).
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from wristmir_ray import keys, storage
+from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.errors import ConfigError
+from wristmir_ray.models.letterbox import corners, letterbox, network_input, suppress
+
+MODEL_FILE = "model.onnx"
+SPEC_FILE = "detector.json"
+ROI_DETECTOR = "roi_detector"
+BONE_DETECTOR = "bone_detector"
+MAX_CANDIDATES = 256
+"""Boxes a class that enter suppression: a wrist has one of each, so this only bounds the cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One found region."""
+
+    region: Region
+    box: Box
+    """In pixels of the image that was given, inside it."""
+    score: float
+
+
+class Detector(Protocol):
+    """Finds regions in images."""
+
+    digest: str
+    """Identifies weights and run-time settings."""
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """Return each image's detections, best score first.
+
+        Args:
+            images: uint8 (H, W) each, of any size.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """What a network needs around it at run time."""
+
+    classes: tuple[Region, ...]
+    """In the order of the network's class scores."""
+    image_size: int
+    """Side of the network's square input, px."""
+    score_threshold: float
+    """Boxes below it are not reported."""
+    iou_threshold: float
+    """Of suppression, within a class."""
+    digest: str = ""
+
+    def sealed(self, model: bytes) -> Self:
+        """Return the spec with the digest of itself and the network."""
+        return replace(self, digest=keys.digest(model, replace(self, digest="").to_json()))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        values = json.loads(text)
+        return cls(**{**values, "classes": tuple(Region(c) for c in values["classes"])})
+
+
+class OnnxDetector:
+    """A detector on ONNX Runtime's CPU provider; boxes are letterboxed and suppressed by our own code."""
+
+    def __init__(self, model: bytes, spec: DetectorSpec, threads: int = 1) -> None:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it sends events, and keeps a device id in the user's home
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # below: a warning about GPUs on every machine without one
+        self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._input: str = self._session.get_inputs()[0].name
+        self.spec = spec
+        self.digest = spec.digest
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """Return each image's detections, best score first; one by one, since a batch buys nothing on a CPU."""
+        return [self._detect(image) for image in images]
+
+    def _detect(self, gray: np.ndarray) -> list[Detection]:
+        square, place = letterbox(gray, self.spec.image_size)
+        (output,) = self._session.run(None, {self._input: network_input(square)})
+        boxes = place.to_source(corners(output[0, :4].T.astype(np.float64)))
+        return read_output(boxes, output[0, 4:], self.spec, gray.shape[0], gray.shape[1])
+
+
+def read_output(boxes: np.ndarray, scores: np.ndarray, spec: DetectorSpec, rows: int, cols: int) -> list[Detection]:
+    """Return what a network's raw output says, best score first.
+
+    Args:
+        boxes: (N, 4) xyxy in source pixels.
+        scores: (classes, N) probabilities; NaN counts as not found.
+        spec: thresholds and class names.
+        rows, cols: size of the source image; boxes are clipped to it, those outside dropped.
+    """
+    found = []
+    for region, of_class in zip(spec.classes, scores, strict=True):
+        candidates = np.flatnonzero(of_class >= spec.score_threshold)
+        top = candidates[np.argsort(-of_class[candidates], kind="stable")[:MAX_CANDIDATES]]
+        kept = top[suppress(boxes[top], of_class[top], spec.iou_threshold)]
+        for i in kept:
+            box = Box(*(float(v) for v in boxes[i])).clip(rows, cols)
+            if box.width_px > 0 and box.height_px > 0:
+                found.append(Detection(region, box, float(of_class[i])))
+    return sorted(found, key=lambda d: -d.score)
+
+
+def load_detector(root: str, name: str, run_id: str | None = None, threads: int = 1) -> OnnxDetector:
+    """Return a published detector.
+
+    Args:
+        root: folder or s3:// prefix.
+        name: roi_detector or bone_detector.
+        run_id: pinned run; default the current one.
+        threads: of ONNX Runtime; one in a Ray worker.
+
+    Raises:
+        NotPublished: there is none.
+        ConfigError: network and description are not of one training.
+    """
+    folder = storage.run_uri(root, name, storage.published(root, name, run_id).run_id)
+    model = storage.read_bytes(storage.join(folder, MODEL_FILE))
+    spec = DetectorSpec.from_json(storage.read_bytes(storage.join(folder, SPEC_FILE)))
+    if spec.sealed(model).digest != spec.digest:
+        raise ConfigError(f"{MODEL_FILE} and {SPEC_FILE} of '{name}' do not belong together; train it again")
+    return OnnxDetector(model, spec, threads)

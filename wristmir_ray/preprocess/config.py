@@ -1,0 +1,43 @@
+"""What may be tuned about regions and crops."""
+
+from pydantic import Field
+
+from wristmir_ray.config import JobConfig, PoolConfig, Section
+from wristmir_ray.imaging.config import DecodeConfig, EnhanceConfig
+
+
+class RegionConfig(Section):
+    """How a radiograph becomes four crops. Archive and queries must share it, so crops carry its hash."""
+
+    enhance: EnhanceConfig = EnhanceConfig()
+    roi_margin: float = Field(
+        0.05, ge=0, le=1, description="added around the wrist, share of its side; the bones are learned on such cuts"
+    )
+    bone_margin: float = Field(
+        0.15, ge=0, le=1, description="added around a bone, share of its side: a cortex at the very edge is not judged"
+    )
+    crop_size: int = Field(
+        224,
+        ge=32,
+        description="side of a stored crop at most, px: the paper's encoder input; smaller crops are kept as they are, "
+        "since enlarging stores no information and the encoder enlarges them anyway",
+    )
+    styloid_reach: float = Field(
+        0.25, ge=0, le=2, description="how far from the ulna's box a styloid may lie, share of that box's side"
+    )
+    same_bone_iou: float = Field(
+        0.5, gt=0, le=1, description="a radius and an ulna that overlap by this much are one bone seen twice"
+    )
+
+
+class PreprocessConfig(JobConfig):
+    """Find wrist and bones in every good exam; publish REGIONS (boxes) and CROPS (pixels)."""
+
+    detectors: str | None = Field(None, description="root under which the detectors are published; default `root`")
+    roi_run: str | None = Field(None, description="run of roi_detector; default the published one")
+    bone_run: str | None = Field(None, description="run of bone_detector; default the published one")
+    decode: DecodeConfig = DecodeConfig()
+    regions: RegionConfig = RegionConfig()
+    read: PoolConfig = PoolConfig(batch_size=8)
+    detect: PoolConfig = PoolConfig(batch_size=8)
+    preview: int = Field(0, ge=0, le=200, description="draw this many exams on a contact sheet beside the crops")

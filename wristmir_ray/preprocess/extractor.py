@@ -1,0 +1,34 @@
+"""The archive's own way from a radiograph to crops, for new images."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from wristmir_ray import storage
+from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
+from wristmir_ray.preprocess.config import RegionConfig
+from wristmir_ray.preprocess.stages import RegionCrop, extract_regions
+from wristmir_ray.schemas import CROPS
+
+
+def load_extractor(
+    root: str, crops_run: str | None = None, threads: int = 1
+) -> Callable[[np.ndarray], list[RegionCrop]]:
+    """Return `extract_regions` with the settings and detector runs that made a published CROPS run.
+
+    A query goes through exactly what the archive went through: nothing is configured twice.
+
+    Args:
+        root: folder or s3:// prefix.
+        crops_run: pinned run of CROPS; default the current one.
+        threads: of a detector.
+
+    Raises:
+        NotPublished: no such crops, or their detectors are gone.
+    """
+    manifest = storage.published(root, CROPS.name, crops_run)
+    where = manifest.config["detectors"] or root
+    roi, bone = (load_detector(where, n, manifest.models[n], threads) for n in (ROI_DETECTOR, BONE_DETECTOR))
+    config = RegionConfig(**manifest.config["regions"])
+    return partial(extract_regions, roi_detector=roi, bone_detector=bone, config=config)

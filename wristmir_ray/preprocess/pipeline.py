@@ -1,0 +1,125 @@
+"""EXAMS -> radiographs -> wrist, enhancement, bones, crops -> REGIONS and CROPS (WristMIR §2.2)."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import ray.data
+
+from wristmir_ray import keys, raydata, storage
+from wristmir_ray.anatomy import BONES, Region
+from wristmir_ray.errors import ConfigError
+from wristmir_ray.imaging.crop import preprocess_version
+from wristmir_ray.job import Summary
+from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, Detector, load_detector
+from wristmir_ray.preprocess.config import PreprocessConfig
+from wristmir_ray.preprocess.preview import contact_sheet
+from wristmir_ray.preprocess.stages import DetectAndCrop, explode_crops, explode_regions, read_radiographs
+from wristmir_ray.schemas import CROPS, EXAMS, PREPROCESSED, REGIONS
+
+JOB = "preprocess"
+PREVIEW_FILE = "preview.png"
+
+Load = Callable[[str, str, str], Detector]
+"""(root, name, run id) -> detector; runs in the actor."""
+
+
+def build(
+    exams: ray.data.Dataset, config: PreprocessConfig, runs: Mapping[str, str], load: Load = load_detector
+) -> ray.data.Dataset:
+    """Good EXAMS -> PREPROCESSED, 1:1.
+
+    Args:
+        exams: source_id, exam_id, source_uri, split.
+        config: settings.
+        runs: detector name -> run id.
+        load: gives the detectors (tests pass fakes).
+    """
+    detectors = partial(_load_both, load, config.detectors or config.root, dict(runs))
+    return (
+        exams.repartition(target_num_rows_per_block=config.fragment_rows)
+        .map_batches(read_radiographs, fn_kwargs={"config": config.decode}, **raydata.tasks(config.read))
+        .map_batches(
+            DetectAndCrop,
+            fn_constructor_kwargs={"config": config.regions, "load": detectors},
+            **raydata.actors(config.detect),
+        )
+    )
+
+
+def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
+    """Find and cut the regions of every good exam, and publish REGIONS and CROPS.
+
+    Raises:
+        NotPublished: EXAMS or a detector is missing.
+        ConfigError: the bone detector has learned on wrists that were cut or enhanced otherwise.
+    """
+    exams = storage.published(config.root, EXAMS.name)
+    roi = storage.published(config.detectors or config.root, ROI_DETECTOR, config.roi_run)
+    bone = storage.published(config.detectors or config.root, BONE_DETECTOR, config.bone_run)
+    _check_same_cut(bone, config)
+    runs = {ROI_DETECTOR: roi.run_id, BONE_DETECTOR: bone.run_id}
+    digests = {Region.WRIST: roi.metrics["digest"], **dict.fromkeys(BONES, bone.metrics["digest"])}
+    version = preprocess_version(config.decode, config.regions)
+    table_run = raydata.TableRun(
+        job=JOB,
+        config=config,
+        settings=config.model_dump(mode="json", include={"decode", "regions"}),
+        code=keys.code_version("preprocess", "imaging", "models/detector", "models/letterbox"),
+        inputs={EXAMS.name: exams.run_id},
+        models=runs,
+    )
+    columns = ["source_id", "exam_id", "source_uri", "split"]
+    summary = raydata.run_tables(
+        table_run,
+        source=lambda: raydata.read(config.root, EXAMS, exams.run_id, columns),
+        build=lambda ds: build(ds, config, runs, load),
+        fragment=PREPROCESSED,
+        outputs=[
+            raydata.Output(REGIONS, partial(explode_regions, digests=digests)),
+            raydata.Output(CROPS, partial(explode_crops, version=version)),
+        ],
+        names=[REGIONS.name, CROPS.name],
+        facts=found_shares,
+    )
+    _write_preview(config, table_run.run_id, exams.run_id)
+    return summary
+
+
+def found_shares(fragments: pads.Dataset | None) -> dict[str, Any]:
+    """Return the share of exams in which each region was found, without reading a pixel."""
+    if fragments is None:
+        return {}
+    found: Counter[str] = Counter()
+    exams = 0
+    for file in fragments.files:
+        inner = [f"regions.list.element.{n}" for n in ("region", "error")]
+        regions = pq.ParquetFile(file, filesystem=fragments.filesystem).read(inner)["regions"]
+        flat = pc.list_flatten(regions)
+        found.update(pc.struct_field(flat, "region").filter(pc.is_null(pc.struct_field(flat, "error"))).to_pylist())
+        exams += len(regions)
+    return {f"found_{region}": round(found[region] / exams, 4) for region in Region}
+
+
+def _load_both(load: Load, root: str, runs: Mapping[str, str]) -> tuple[Detector, Detector]:
+    return load(root, ROI_DETECTOR, runs[ROI_DETECTOR]), load(root, BONE_DETECTOR, runs[BONE_DETECTOR])
+
+
+def _check_same_cut(bone: storage.Manifest, config: PreprocessConfig) -> None:
+    ours = config.regions.model_dump(mode="json", include={"enhance", "roi_margin"})
+    for name, value in ours.items():
+        if bone.config.get(name, value) != value:
+            raise ConfigError(
+                f"setting 'regions.{name}' differs from the one that bone_detector run {bone.run_id} was trained with; "
+                "train the detector again with this setting, or set it back"
+            )
+
+
+def _write_preview(config: PreprocessConfig, run_id: str, exams_run: str) -> None:
+    if config.preview:
+        sheet = contact_sheet(config.root, run_id, exams_run, config.preview, config.decode)
+        storage.write_bytes(storage.join(storage.run_uri(config.root, CROPS.name, run_id), PREVIEW_FILE), sheet)
