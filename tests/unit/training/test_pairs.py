@@ -1,0 +1,98 @@
+"""Decoding, joining and ordering of training pairs."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.unit.training import toy
+from wristmir_ray import schemas
+from wristmir_ray.anatomy import Region, Split
+from wristmir_ray.imaging.crop import decode_png
+from wristmir_ray.models.encoder import resize_square
+from wristmir_ray.training.pairs import epoch_order, open_pairs
+from wristmir_ray.training.stages import decode_pixels, store_pixels
+
+
+def test_decoding_leaves_test_patients_out_and_keeps_the_declared_schema() -> None:
+    crops = toy.crops_table(10)
+    pixels = decode_pixels(crops, side_px=36)
+    assert pixels.schema == schemas.pixels(36).schema
+    assert pixels.num_rows == 8 * 4
+    png = crops["png"][5].as_py()
+    wanted = resize_square(decode_png(png), 36)
+    assert np.array_equal(pixels["pixels"].combine_chunks().to_numpy_ndarray()[5], wanted)
+
+
+def test_a_broken_crop_is_one_reject_and_its_neighbours_stay(tmp_path: Path) -> None:
+    crops = toy.crops_table(10)
+    png = crops["png"].to_pylist()
+    png[3], png[7] = b"not a picture", None
+    crops = crops.set_column(2, "png", pa.array(png, pa.binary()))
+    errors = decode_pixels(crops, side_px=36)["error"].to_pylist()
+    assert [i for i, e in enumerate(errors) if e] == [3, 7]
+    assert {e for e in errors if e} == {"corrupt_image"}
+    receipt = store_pixels(crops, side_px=36, folder=str(tmp_path)).to_pylist()[0]
+    assert (receipt["rows"], receipt["rejects"]) == (30, 2)
+    captions = schemas.conform(toy.rows(10)[1], schemas.CAPTIONS)
+    pairs = open_pairs([str(tmp_path / receipt["file"])], captions, Split.TRAIN, tuple(Region))
+    assert len(pairs) == 22
+
+
+def test_a_retried_batch_overwrites_itself(tmp_path: Path) -> None:
+    crops = toy.crops_table(10)
+    first = store_pixels(crops, side_px=36, folder=str(tmp_path))
+    assert store_pixels(crops, side_px=36, folder=str(tmp_path)) == first
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_pixels_and_captions_meet_on_exam_and_region(tmp_path: Path) -> None:
+    """However the crops are cut into files, a pair holds its own crop and caption, in key order."""
+    crops = toy.crops_table(20)
+    files = [
+        str(tmp_path / store_pixels(part, side_px=36, folder=str(tmp_path))["file"][0].as_py())
+        for part in (crops.slice(40, 40), crops.slice(0, 17), crops.slice(17, 23))
+    ]
+    crop_rows, caption_rows = toy.rows(20)
+    captions = schemas.conform(caption_rows[::-1], schemas.CAPTIONS)
+    pairs = open_pairs(files, captions, Split.VAL, tuple(Region))
+    of_key = {f"{c['exam_id']}|{c['region']}": (c, t) for c, t in zip(crop_rows, caption_rows, strict=True)}
+    assert pairs.keys == sorted(k for k, (c, _) in of_key.items() if c["split"] == "val")
+    pixels = pairs.pixels(np.arange(len(pairs)))
+    for i, key in enumerate(pairs.keys):
+        crop, caption = of_key[key]
+        assert pairs.captions[pairs.caption[i]] == caption["caption"]
+        assert list(Region)[pairs.region[i]] == caption["region"]
+        assert pairs.label[i] == (caption["presence"] == "present")
+        assert np.array_equal(pixels[i], resize_square(decode_png(crop["png"]), 36))  # type: ignore[arg-type]
+
+
+def test_regions_and_a_limit_choose_pairs(tmp_path: Path) -> None:
+    file = store_pixels(toy.crops_table(20), side_px=36, folder=str(tmp_path))["file"][0].as_py()
+    captions = schemas.conform(toy.rows(20)[1], schemas.CAPTIONS)
+    wrists = open_pairs([str(tmp_path / file)], captions, Split.TRAIN, (Region.WRIST,), limit=5)
+    assert len(wrists) == 5
+    assert set(wrists.captions) <= {"Left wrist X-ray (PA view).", "Right wrist X-ray (PA view)."}
+
+
+def test_no_pixels_are_no_pairs() -> None:
+    captions = schemas.conform(toy.rows(5)[1], schemas.CAPTIONS)
+    assert len(open_pairs([], captions, Split.TRAIN, tuple(Region))) == 0
+
+
+def test_an_uncertain_finding_has_no_label(tmp_path: Path) -> None:
+    file = store_pixels(toy.crops_table(10), side_px=36, folder=str(tmp_path))["file"][0].as_py()
+    captions = [{**row, "presence": "uncertain"} for row in toy.rows(10)[1]]
+    pairs = open_pairs([str(tmp_path / file)], schemas.conform(captions, schemas.CAPTIONS), Split.TRAIN, tuple(Region))
+    assert set(pairs.label) == {-1}
+
+
+@pytest.mark.parametrize("pairs", [128, 1000])
+def test_an_epoch_is_a_shuffle_of_full_batches(pairs: int) -> None:
+    order = epoch_order(pairs, 128, seed=3, epoch=2)
+    assert order.shape == (pairs // 128, 128)
+    assert len(np.unique(order)) == order.size
+    assert np.array_equal(order, epoch_order(pairs, 128, seed=3, epoch=2))
+    assert not np.array_equal(order, epoch_order(pairs, 128, seed=3, epoch=3))
+    assert not np.array_equal(order, epoch_order(pairs, 128, seed=4, epoch=2))

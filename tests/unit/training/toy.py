@@ -1,0 +1,81 @@
+"""A drawn archive of crops and captions: bones with or without a dark line."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from wristmir_ray import keys, schemas, storage
+from wristmir_ray.anatomy import Region, Split
+from wristmir_ray.training.pairs import Pairs
+
+COLUMNS = ("exam_id", "region", "split")
+
+
+def split_of(exam: int) -> str:
+    """Six in ten train, two validate, two test."""
+    return (Split.TRAIN, Split.VAL, Split.TEST)[(0, 0, 0, 0, 0, 0, 1, 1, 2, 2)[exam % 10]].value
+
+
+def crop(rng: np.random.Generator, fractured: bool, left: bool, side_px: int) -> np.ndarray:
+    """uint8 (S, S): a bright shaft in noise, crossed by a dark line when fractured, a marker when left."""
+    gray = rng.normal(90, 10, (side_px, side_px)).astype(np.float32)
+    gray[:, side_px // 3 : 2 * side_px // 3] += 80
+    if left:
+        gray[: side_px // 8, : side_px // 8] = 250
+    if fractured:
+        y = int(rng.integers(side_px // 3, 2 * side_px // 3))
+        cv2.line(gray, (side_px // 3, y), (2 * side_px // 3, y + 3), 40, max(1, side_px // 24))
+    return np.clip(gray, 0, 255).astype(np.uint8)
+
+
+def rows(exams: int, seed: int = 0, side_px: int = 48) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Return rows of CROPS and of CAPTIONS."""
+    rng = np.random.default_rng(seed)
+    crops, captions = [], []
+    for exam in range(exams):
+        left = bool(rng.random() < 0.5)
+        for region in Region:
+            key = {"exam_id": keys.digest("toy", str(exam)), "region": region.value, "split": split_of(exam)}
+            fractured = region is not Region.WRIST and bool(rng.random() < 0.5)
+            gray = crop(rng, fractured, left, side_px)
+            png = bytes(cv2.imencode(".png", gray)[1])
+            crops.append({**key, "png": png, "rows": side_px, "cols": side_px})
+            shown = "fracture" if fractured else "no fracture"
+            text = f"{region.words.capitalize()} region showing {shown}."
+            if region is Region.WRIST:
+                text = f"{'Left' if left else 'Right'} wrist X-ray (PA view)."
+            presence = "present" if fractured else None
+            captions.append({**key, "caption": text, "caption_id": keys.caption_id(text), "presence": presence})
+    return crops, captions
+
+
+def publish(root: Path, exams: int, corrupt: int = 0) -> None:
+    """Publish CROPS and CAPTIONS below `root`; the first `corrupt` crops are no PNG."""
+    crops, captions = rows(exams)
+    for row in crops[:corrupt]:
+        row["png"] = b"not a picture"
+    for table, content in ((schemas.CROPS, crops), (schemas.CAPTIONS, captions)):
+        sorted_rows = schemas.conform(content, table).sort_by([(k, "ascending") for k in table.key])
+        uri = storage.run_uri(str(root), table.name, "toy")
+        storage.write_parquet(sorted_rows, storage.join(uri, "rows.parquet"), table.row_group_size)
+        manifest = storage.Manifest(
+            table.name, "toy", "toy", rows=len(content), schema=table.fingerprint, files=["rows.parquet"]
+        )
+        storage.publish(str(root), manifest)
+
+
+def crops_table(exams: int) -> pa.Table:
+    """Return CROPS' columns that training reads."""
+    return schemas.conform(rows(exams)[0], schemas.CROPS).select(["exam_id", "region", "png", "split"])
+
+
+def pairs(exams: int, split: Split, folder: Path, side_px: int = 36) -> Pairs:
+    """Return one split's pairs, decoded into `folder`."""
+    from wristmir_ray.training.pairs import open_pairs
+    from wristmir_ray.training.stages import store_pixels
+
+    receipt = store_pixels(crops_table(exams), side_px=side_px, folder=str(folder))
+    captions = schemas.conform(rows(exams)[1], schemas.CAPTIONS)
+    return open_pairs([str(folder / receipt["file"][0].as_py())], captions, split, tuple(Region))

@@ -1,0 +1,86 @@
+"""What a trained encoder leaves beside its weights: curves and a model card."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from wristmir_ray.training.config import TrainClipConfig
+
+
+def curves(history: Sequence[dict[str, Any]]) -> bytes:
+    """Return a PNG: training and validation loss, validation figures, learning rate."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    steps = [r for r in history if r["kind"] == "step"]
+    epochs = [r for r in history if r["kind"] == "epoch"]
+    ends = [max(r["step"] for r in steps if r["epoch"] == e["epoch"]) for e in epochs]
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    loss, figures, rate = figure.subplots(1, 3)
+    loss.plot([r["step"] for r in steps], [r["loss"] for r in steps], lw=0.8, label="training")
+    loss.plot(ends, [e["val_loss"] for e in epochs], "o-", label="validation")
+    loss.set(title="loss (nats)", xlabel="step")
+    loss.legend()
+    for name in ("val_recall_at_5", "val_match_at_10"):
+        known = [(x, e[name]) for x, e in zip(ends, epochs, strict=True) if e[name] is not None]
+        if known:
+            figures.plot(*zip(*known, strict=True), "o-", label=name)
+            figures.legend()
+    figures.set(title="validation", xlabel="step", ylim=(0, 1.02))
+    rate.plot([r["step"] for r in steps], [r["lr"] for r in steps])
+    rate.set(title="learning rate", xlabel="step")
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=100)
+    return out.getvalue()
+
+
+def model_card(
+    config: TrainClipConfig,
+    digest: str,
+    inputs: dict[str, str],
+    counts: dict[str, Any],
+    best: dict[str, Any],
+    last: dict[str, Any],
+) -> str:
+    """Return the model card as Markdown: what it is, what it was trained on, what was measured.
+
+    It names tables by run id and pairs by number; no caption, no patient.
+    """
+    named = [name for name in best if name not in {"kind", "score"}]
+    rows = "\n".join(f"| {name} | {_figure(best[name])} | {_figure(last[name])} |" for name in named)
+    data = "\n".join(f"- {name}: {value}" for name, value in {**inputs, **counts}.items())
+    blocks = config.trainable.image_blocks
+    image = "the whole image tower" if blocks is None else f"the last {blocks} image blocks"
+    text = "trained" if config.trainable.text else "frozen"
+    return f"""# Encoder {digest}
+
+Two towers for whole wrist radiographs and bone crops, after WristMIR (§3.1, App. C).
+
+## Model
+- start: `{config.encoder.model}`, {config.encoder.init} weights
+- trained: {image}; text tower {text}
+- loss: {config.loss}, global batch {config.batch_size} over {config.workers.num_workers} ranks, {config.precision}
+- optimiser: AdamW, peak rate {config.optim.lr}, weight decay {config.optim.weight_decay}, seed {config.seed}
+- regions: {", ".join(config.regions)}
+
+## Data
+{data}
+
+## Validation patients
+| figure | published epoch | last epoch |
+|---|---|---|
+{rows}
+
+The published epoch is the one with the best {config.validation.keep_best_by}.
+
+## Use
+Retrieval of similar radiographs by radiologists. Not a diagnostic device; figures hold for the
+archive above and say nothing of another. Weights: `model.safetensors`, architecture:
+`open_clip_config.json` (open_clip loads the folder as `local-dir:`).
+"""
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)

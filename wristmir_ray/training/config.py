@@ -1,0 +1,99 @@
+"""What may be tuned about training."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from wristmir_ray.anatomy import Region
+from wristmir_ray.config import JobConfig, Section
+from wristmir_ray.models.config import EncoderConfig
+
+
+class AugmentConfig(Section):
+    """Random changes of a training crop. There is no flip: it would turn left wrists into right ones."""
+
+    shift: float = Field(0.05, ge=0, le=0.5, description="largest shift, as a share of the crop's side")
+    scale: float = Field(0.05, ge=0, lt=1, description="largest zoom in or out: scale in [1 - s, 1 + s]")
+    rotate_deg: float = Field(0.0, ge=0, le=45, description="largest rotation either way, in degrees")
+    gain: float = Field(0.15, ge=0, lt=1, description="brightness factor in [1 - g, 1 + g]")
+    contrast: float = Field(0.15, ge=0, lt=1, description="contrast factor about the crop's mean, in [1 - c, 1 + c]")
+
+
+class OptimConfig(Section):
+    """AdamW and its schedule (WristMIR App. C)."""
+
+    lr: float = Field(1e-5, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="on matrices only, not on biases, norms or the temperature")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW")
+    beta2: float = Field(0.98, ge=0, lt=1, description="AdamW")
+    warmup_steps: int = Field(50, ge=0, description="linear steps up to the peak, then half a cosine down to zero")
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    max_scale: float = Field(100.0, gt=1, description="upper bound of the learned 1 / temperature, as in CLIP")
+
+
+class TrainableConfig(Section):
+    """Which parameters move."""
+
+    image_blocks: int | None = Field(8, ge=1, description="last ViT blocks that are trained; null = the whole tower")
+    text: bool = Field(True, description="train the text tower (OpenCLIP's image lock leaves it trainable)")
+
+
+class ValidationConfig(Section):
+    """What is measured after each epoch on the validation patients."""
+
+    max_pairs: int = Field(4096, ge=2, description="validation pairs used: exams in the order of their hashed ids")
+    keep_best_by: Literal["val_recall_at_5", "val_match_at_10", "val_loss"] = Field(
+        "val_recall_at_5", description="the figure that chooses the published weights"
+    )
+
+
+class WorkersConfig(Section):
+    """Where training runs. None of this enters the run id: a run resumes on another number of workers."""
+
+    num_workers: int = Field(4, ge=1, description="ranks; the global batch is split equally among them")
+    use_gpu: bool = Field(True, description="one GPU a rank over NCCL; false: CPU over gloo")
+    cpus: float = Field(4.0, gt=0, description="CPUs a rank reserves")
+    label_selector: dict[str, str] = Field({}, description="node labels, e.g. {pool: gpu}")
+    max_failures: int = Field(3, ge=0, description="times the ranks are started again from the last checkpoint")
+    collective_timeout_s: int = Field(300, ge=1, description="a rank that waits longer for the others fails")
+
+
+class TrainClipConfig(JobConfig):
+    """Train the encoder on CROPS and CAPTIONS of the training patients and publish it."""
+
+    root: str = Field("artifacts/archive", description="folder or s3:// prefix with CROPS and CAPTIONS")
+    encoder: EncoderConfig = EncoderConfig()
+    trainable: TrainableConfig = TrainableConfig()
+    loss: Literal["multi_positive", "single_positive"] = Field(
+        "multi_positive", description="single_positive = CLIP's own loss: each pair is a class (WristMIR App. D)"
+    )
+    regions: tuple[Region, ...] = Field(
+        tuple(Region), min_length=1, description="what is trained on; [wrist] alone is the paper's GLOBAL-ONLY FT"
+    )
+    batch_size: int = Field(2048, ge=2, description="global batch of image-caption pairs, over all ranks")
+    epochs: int = Field(30, ge=1, description="passes over the training pairs")
+    steps: int | None = Field(
+        None, ge=1, description="optimiser steps in all, whatever the archive's size; null = epochs x full batches"
+    )
+    optim: OptimConfig = OptimConfig()
+    augment: AugmentConfig = AugmentConfig()
+    pixel_margin: float = Field(
+        1.125, ge=1, le=2, description="crops are kept decoded at so many times the image size: zooming in stays sharp"
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the towers; the loss stays fp32")
+    validation: ValidationConfig = ValidationConfig()
+    workers: WorkersConfig = WorkersConfig()
+    decode_batch: int = Field(512, ge=1, description="crops a shard of the decoded training pixels")
+    seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
+
+    @model_validator(mode="after")
+    def _splits_equally(self) -> Self:
+        if self.batch_size % self.workers.num_workers:
+            workers = self.workers.num_workers
+            raise ValueError(f"batch_size {self.batch_size} cannot be split equally over {workers} workers")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Return what changes the weights: goes into the run id."""
+        where = {"root", "log", "ray", "workers", "max_reject_share", "fragment_rows", "decode_batch"}
+        return self.model_dump(mode="json", exclude=where)
