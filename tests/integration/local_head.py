@@ -1,0 +1,103 @@
+"""A Ray head on this machine with its job server, as an operator would start it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which `ray`, `serve` and `python` are this interpreter's, without a token."""
+    inherited = {k: v for k, v in os.environ.items() if k not in {"RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"}}
+    programs = str(Path(sys.executable).parent)
+    return {
+        **inherited,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports nobody listens on, from the system's own range (above Ray's worker ports)."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a head answers."""
+
+    gcs: str
+    """For RAY_ADDRESS."""
+    dashboard: str
+    """For `ray job submit --address` and `serve deploy --address`."""
+
+
+@contextmanager
+def local_head(cwd: Path) -> Iterator[Head]:
+    """Start a head whose processes run in `cwd`, yield its addresses, end what it started."""
+    gcs, dashboard, client = free_ports(3)
+    with tempfile.TemporaryDirectory(prefix="wm", dir="/tmp", ignore_cleanup_errors=True) as short:
+        command = [
+            "ray",
+            "start",
+            "--head",
+            "--block",
+            "--num-cpus=4",
+            "--node-ip-address=127.0.0.1",
+            "--object-store-memory=200000000",
+        ]
+        command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
+        command += ["--include-dashboard=true", f"--temp-dir={short}"]
+        head = subprocess.Popen(
+            command,
+            env=environment(),
+            cwd=cwd,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            found = Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}")
+            wait_for(f"{found.dashboard}/api/version", head)
+            yield found
+        finally:
+            end_session(head)
+
+
+def wait_for(url: str, process: "subprocess.Popen[bytes]", seconds: float = 120.0) -> None:
+    """Return once `url` answers 200; raise when the process ends or the time is up."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            if answer.status == 200:
+                return
+        if process.poll() is not None:
+            raise RuntimeError(f"the process ended with {process.returncode} before {url} answered")
+        time.sleep(0.3)
+    raise TimeoutError(f"{url} did not answer")
+
+
+def end_session(leader: "subprocess.Popen[bytes]") -> None:
+    """Kill every process of the leader's session: Ray's daemons leave the process group but not the session."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == leader.pid:
+                process.send_signal(signal.SIGKILL)
+    leader.wait(30)

@@ -1,0 +1,242 @@
+"""The service as its users start and call it: `serve run`, HTTP, a swap of the index under requests."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.conftest import REPO
+from tests.integration.local_head import Head, end_session, environment, free_ports, local_head, wait_for
+from tests.integration.tiny_world import World, image, make_world, publish_encoder
+from wristmir_ray import storage
+from wristmir_ray.anatomy import Region, Side
+from wristmir_ray.imaging.crop import decode_png
+from wristmir_ray.schemas import CROPS
+from wristmir_ray.serving import api
+from wristmir_ray.serving.client import Client, ServiceError
+
+pytestmark = pytest.mark.ray
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service and what it serves."""
+
+    world: World
+    client: Client
+    head: Head
+    config: Path
+    log: Path
+    """What `serve run` printed."""
+    indexes: tuple[str, str]
+    """Runs: of all exams (served first), of the test split alone."""
+
+
+def build_index(root: str, **settings: Any) -> str:
+    from wristmir_ray.config import RayConfig
+    from wristmir_ray.retrieval.config import RetrievalConfig
+    from wristmir_ray.retrieval.pipeline import run
+
+    return run(RetrievalConfig(root=root, ray=RayConfig(progress=False), **settings)).runs["index"]
+
+
+def write_config(path: Path, root: str, port: int, index_run: str | None = None) -> None:
+    """Write the repository's own serve_config.yaml with another root, port and index."""
+    config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
+    config["http_options"]["port"] = port
+    (application,) = config["applications"]
+    application["args"]["root"] = root
+    (search,) = [d for d in application["deployments"] if d["name"] == "Search"]
+    search["user_config"]["index_run"] = index_run
+    path.write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="module")
+def world(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[World, tuple[str, str]]:
+    world = make_world(tmp_path_factory.mktemp("world"))
+    part = build_index(world.root, splits=["test"])
+    whole = build_index(world.root)
+    return world, (whole, part)
+
+
+@pytest.fixture(scope="module")
+def service(world: tuple[World, tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    (port,) = free_ports(1)
+    folder = tmp_path_factory.mktemp("service")
+    config = folder / "serve_config.yaml"
+    write_config(config, world[0].root, port)
+    with local_head(REPO) as head, (folder / "log").open("w") as log:
+        running = subprocess.Popen(
+            ["serve", "run", str(config)],
+            env={**environment(), "RAY_ADDRESS": head.gcs},
+            cwd=REPO,
+            start_new_session=True,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz", running)
+            with Client(f"http://127.0.0.1:{port}") as client:
+                yield Service(world[0], client, head, config, folder / "log", world[1])
+        finally:
+            end_session(running)
+
+
+@pytest.mark.parametrize("mode", list(api.Mode))
+def test_an_exam_of_the_archive_finds_itself_first(service: Service, mode: api.Mode) -> None:
+    """Decode, detection, crop and encoder of a query give the very vectors the index holds."""
+    exam_id, png = list(service.world.images.items())[5]
+    found = service.client.search(image=png, mode=mode, region=Region.DISTAL_ULNA, k=10)
+    best = found.hits[0]
+    assert best.exam_id == exam_id
+    score = best.global_score if mode is api.Mode.GLOBAL else best.region_score
+    assert score == pytest.approx(1.0, abs=1e-5)
+    assert [h.final_rank for h in found.hits] == list(range(1, 11))
+    assert (found.exactness, found.fallback, found.gallery) == ("exact", None, 12)
+    assert {"decode", "detect", "encode", "total"} < set(found.stage_ms)
+    assert set(found.query_boxes) == set(Region)
+    assert found.lineage.index == service.indexes[0]
+    assert len(best.findings) == len(Region)
+    assert best.caption == next(f.caption for f in best.findings if f.region is Region.DISTAL_ULNA)
+    assert best.box is not None
+
+
+def test_an_exam_id_gives_what_its_image_gives_without_its_patient(service: Service) -> None:
+    exam_id, png = list(service.world.images.items())[4]
+    by_image = service.client.search(image=png, pool=12, k=12)
+    by_id = service.client.search(exam_id=exam_id, pool=12, k=12)
+    known = {h.exam_id: h.region_score for h in by_image.hits}
+    assert exam_id not in {h.exam_id for h in by_id.hits}
+    assert len(by_id.hits) == 10  # the patient's other exam is no hit either
+    for hit in by_id.hits:
+        assert hit.region_score == pytest.approx(known[hit.exam_id], abs=1e-5)
+
+
+def test_filters_hold(service: Service) -> None:
+    found = service.client.search(image=image(99), laterality=Side.LEFT, age_max=9, k=12)
+    assert 0 < len(found.hits) <= found.gallery < 12
+    assert all(h.laterality == "left" and h.age_years is not None and h.age_years <= 9 for h in found.hits)
+
+
+def test_a_text_is_a_query(service: Service) -> None:
+    found = service.client.search(text="distal radius region showing buckle fracture.", mode=api.Mode.REGION, k=3)
+    assert len(found.hits) == 3
+    scores = [h.region_score for h in found.hits]
+    assert scores == sorted(scores, reverse=True)
+    assert found.query_boxes == {}
+
+
+def test_the_archive_its_exams_and_crops(service: Service) -> None:
+    (summary,) = service.client.archives()
+    assert (summary.exams, summary.regions[Region.ULNAR_STYLOID]) == (12, 12)
+    exam_id = next(iter(service.world.images))
+    exam = service.client.exam(exam_id)
+    assert exam.laterality == "left"
+    assert set(exam.boxes) == set(Region)
+    png = service.client.crop(exam_id, Region.DISTAL_RADIUS)
+    (stored,) = [
+        r["png"] for r in storage.KeyedReader(service.world.root, CROPS).rows(exam_id) if r["region"] == "distal_radius"
+    ]
+    np.testing.assert_array_equal(decode_png(png), decode_png(stored))
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ({"image": b"not an image"}, 422, "unknown_format"),
+        ({"image": b""}, 422, "empty_file"),
+        ({"exam_id": "f" * 32}, 404, "unknown_exam"),
+        ({"image": b"0" * (65 * 2**20)}, 413, "upload_too_large"),
+    ],
+)
+def test_bad_queries_are_problems(service: Service, query: dict[str, Any], status: int, code: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        service.client.search(**query)
+    assert (caught.value.problem.status, caught.value.problem.code) == (status, code)
+
+
+def test_many_clients_get_the_answers_of_one(service: Service) -> None:
+    """Batches do not mix answers up."""
+    wanted = dict(list(service.world.images.items())[:8])
+    got: dict[str, str] = {}
+
+    def ask(exam_id: str, png: bytes) -> None:
+        got[exam_id] = service.client.search(image=png, mode=api.Mode.REGION, k=1).hits[0].exam_id
+
+    threads = [threading.Thread(target=ask, args=pair) for pair in wanted.items()]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert got == {e: e for e in wanted}
+
+
+def test_the_index_is_swapped_under_requests_and_a_wrong_one_is_not(service: Service) -> None:
+    whole, part = service.indexes
+    seen: list[str] = []
+    stop = threading.Event()
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            try:
+                seen.append(service.client.search(image=image(99)).lineage.index)
+            except ServiceError as e:
+                seen.append(str(e))
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        deploy(service, part)
+        wait_until(lambda: seen[-1:] == [part])
+        deploy(service, "no-such-run")
+        wait_until(lambda: "kept the current index" in service.log.read_text())
+        before = len(seen)
+        wait_until(lambda: len(seen) > before + 5)
+    finally:
+        stop.set()
+        asking.join()
+    assert set(seen) == {whole, part}
+    assert seen[-1] == part
+    assert service.client.archives()[0].exams == 6
+
+
+def deploy(service: Service, index_run: str) -> None:
+    """`serve deploy`, as an operator swaps the index."""
+    port = yaml.safe_load(service.config.read_text())["http_options"]["port"]
+    write_config(service.config, service.world.root, port, index_run)
+    command = ["serve", "deploy", "--address", service.head.dashboard, str(service.config)]
+    subprocess.run(command, env=environment(), cwd=REPO, check=True, capture_output=True, timeout=120)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_the_service_refuses_an_index_of_another_encoder(world: tuple[World, tuple[str, str]], tmp_path: Path) -> None:
+    """Stands last: it publishes a newer encoder in the same archive."""
+    root = world[0].root
+    config = tmp_path / "serve_config.yaml"
+    write_config(config, root, 8000)
+    assert check(config).returncode == 0
+    publish_encoder(root, "run2", seed=1)
+    refused = check(config)
+    assert refused.returncode == 2
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert "jobs/build_index.py" in refused.stderr
+
+
+def check(config: Path) -> "subprocess.CompletedProcess[str]":
+    command = ["python", "-m", "wristmir_ray.serving.check", str(config)]
+    return subprocess.run(
+        command, env=environment(), cwd=REPO, check=False, capture_output=True, text=True, timeout=120
+    )

@@ -1,0 +1,214 @@
+"""The archive behind the service, its lineage, and the refusal to start; manifests and arrays, no models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import REPO
+from wristmir_ray import storage
+from wristmir_ray.anatomy import Region, Side
+from wristmir_ray.errors import IndexMismatch, NotPublished
+from wristmir_ray.retrieval.index import write_index
+from wristmir_ray.schemas import CROPS, conform
+from wristmir_ray.search import Mode
+from wristmir_ray.serving import api, check
+from wristmir_ray.serving.archive import Archive
+from wristmir_ray.serving.config import ServeArgs
+from wristmir_ray.serving.lineage import preflight
+from wristmir_ray.serving.service import Query
+
+EXAMS = [f"{i:032x}" for i in range(6)]
+DIM = 4
+BARE = EXAMS[5]
+"""An exam in which no bone was found."""
+
+
+def publish(root: str, name: str, run_id: str = "r1", **more: Any) -> None:
+    storage.publish(root, storage.Manifest(name, run_id, "test", **more))
+
+
+def publish_index(root: str, run_id: str = "r1", crops: str = "r1", digest: str = "e") -> None:
+    import pyarrow as pa
+
+    random = np.random.default_rng(0)
+    vectors = {}
+    for region in Region:
+        rows = random.normal(size=(len(EXAMS), DIM)).astype(np.float32)
+        vectors[region] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        if region is not Region.WRIST:
+            vectors[region][5] = np.nan
+    rows = [_metadata(i, e) for i, e in enumerate(EXAMS)]
+    files = write_index(storage.run_uri(root, "index", run_id), pa.Table.from_pylist(rows), vectors, digest)
+    models = {"encoder": "r1", "roi_detector": "r1", "bone_detector": "r1"}
+    publish(root, "index", run_id, files=files, inputs={"crops": crops}, models=models, metrics={"digest": digest})
+
+
+def _metadata(i: int, exam_id: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"exam_id": exam_id, "patient_id": f"p{i // 2}", "laterality": ["left", "right"][i % 2]}
+    row |= {"view": "pa", "age_years": 5.0 + i, "sex": "female", "study_date": None, "split": "test"}
+    for region in Region:
+        lacks = exam_id == BARE and region is not Region.WRIST
+        row[f"{region.value}_box"] = None if lacks else [0.0, 1.0, 10.0, 11.0]
+        row |= {f"{region.value}_caption": f"{region.words} {i}", f"{region.value}_presence": "present"}
+        row |= {f"{region.value}_fracture_type": "buckle", f"{region.value}_healing": None}
+    return row
+
+
+def publish_crops(root: str, run_id: str = "r1", margin: float = 0.1) -> None:
+    rows = []
+    for exam_id in EXAMS:
+        for region in Region:
+            lacks = exam_id == BARE and region is not Region.WRIST
+            rows.append({"exam_id": exam_id, "region": region, "png": None if lacks else f"{exam_id}{region}".encode()})
+            rows[-1] |= {"error": "no_region" if lacks else None}
+    table = conform(rows, CROPS)
+    storage.write_parquet(table, storage.join(storage.run_uri(root, "crops", run_id), "0.parquet"), 4)
+    config = {"detectors": None, "decode": {}, "regions": {"roi_margin": margin}}
+    publish(root, "crops", run_id, schema=CROPS.fingerprint, files=["0.parquet"], config=config)
+
+
+@pytest.fixture
+def args(tmp_path: Path) -> ServeArgs:
+    root = str(tmp_path / "archive")
+    publish(root, "encoder", metrics={"digest": "e"})
+    for name in ("roi_detector", "bone_detector"):
+        publish(root, name)
+    publish_crops(root)
+    publish_index(root)
+    return ServeArgs(root=root)
+
+
+@pytest.fixture
+def archive(args: ServeArgs) -> Archive:
+    return Archive.load(args, preflight(args), None)
+
+
+def ask(archive: Archive, exam_id: str, **parameters: Any) -> api.SearchAnswer:
+    found = archive.search(Query(api.SearchParameters(**parameters), exam_id=exam_id))
+    assert isinstance(found, api.SearchAnswer)
+    return found
+
+
+def test_modes_are_those_of_the_search() -> None:
+    assert {m.value for m in api.Mode} == {m.value for m in Mode}
+
+
+def test_hits_carry_their_exam_and_the_lineage(archive: Archive) -> None:
+    found = ask(archive, EXAMS[0], region=Region.DISTAL_ULNA)
+    assert {h.exam_id for h in found.hits} == set(EXAMS[2:])
+    first = found.hits[0]
+    i = EXAMS.index(first.exam_id)
+    assert (first.age_years, first.laterality, first.sex) == (5.0 + i, ["left", "right"][i % 2], "female")
+    assert first.caption == f"distal ulna {i}"
+    assert [f.region for f in first.findings] == list(Region)
+    assert first.box == api.PixelBox(x0_px=0, y0_px=1, x1_px=10, y1_px=11)
+    assert found.lineage == archive.summary().lineage
+    assert found.hits[-1].exam_id == BARE
+    assert (found.hits[-1].region_score, found.hits[-1].box) == (None, None)
+
+
+def test_a_query_without_the_bone_says_so(archive: Archive) -> None:
+    for mode in (api.Mode.TWO_STAGE, api.Mode.REGION):
+        found = ask(archive, BARE, mode=mode)
+        assert found.fallback == "query_region_not_found"
+        assert [h.stage1_rank for h in found.hits] == [1, 2, 3, 4]
+
+
+def test_filters_reach_the_search(archive: Archive) -> None:
+    found = ask(archive, EXAMS[0], laterality=Side.RIGHT, age_min=7, age_max=8)
+    assert [h.exam_id for h in found.hits] == [EXAMS[3]]
+    assert found.gallery == 1
+    assert ask(archive, EXAMS[0], fracture_type="avulsion").hits == []
+
+
+def test_unknown_exams_and_missing_regions_are_problems(archive: Archive) -> None:
+    unknown = "f" * 32
+    query = Query(api.SearchParameters(), exam_id=unknown)
+    for found in (archive.search(query), archive.exam(unknown), archive.crop(unknown, Region.WRIST)):
+        assert isinstance(found, api.Problem)
+        assert (found.status, found.code) == (404, "unknown_exam")
+    missing = archive.crop(BARE, Region.DISTAL_RADIUS)
+    assert isinstance(missing, api.Problem)
+    assert missing.code == "no_region"
+
+
+def test_an_exam_and_its_crop(archive: Archive) -> None:
+    exam = archive.exam(BARE)
+    assert isinstance(exam, api.Exam)
+    assert set(exam.boxes) == {Region.WRIST}
+    assert "p2" not in exam.model_dump_json()  # no patient, not even hashed
+    assert archive.crop(EXAMS[3], Region.DISTAL_ULNA) == f"{EXAMS[3]}distal_ulna".encode()
+
+
+def test_the_summary_counts(archive: Archive) -> None:
+    summary = archive.summary()
+    assert (summary.exams, summary.regions[Region.WRIST], summary.regions[Region.DISTAL_RADIUS]) == (6, 6, 5)
+
+
+def test_a_new_index_of_the_same_making_can_be_swapped_in(args: ServeArgs) -> None:
+    pins = preflight(args)
+    publish_crops(args.root, "r2")
+    publish_index(args.root, "r2", crops="r2")
+    assert Archive.load(args, pins, "r2").summary().lineage.index == "r2"
+    assert Archive.load(args, pins, None).summary().lineage.index == "r1"
+
+
+def test_an_index_of_other_crops_or_another_encoder_cannot(args: ServeArgs) -> None:
+    pins = preflight(args)
+    publish_crops(args.root, "r2", margin=0.2)
+    publish_index(args.root, "r2", crops="r2")
+    publish_index(args.root, "r3", digest="other")
+    for run_id in ("r2", "r3"):
+        with pytest.raises(IndexMismatch, match=run_id):
+            Archive.load(args, pins, run_id)
+
+
+def test_a_newer_encoder_stops_the_start_unless_the_old_one_is_named(args: ServeArgs) -> None:
+    publish(args.root, "encoder", "r2", metrics={"digest": "newer"})
+    with pytest.raises(IndexMismatch, match="encoder_run: r1"):
+        preflight(args)
+    assert preflight(args.model_copy(update={"encoder_run": "r1"})).lineage.encoder == "r1"
+
+
+@pytest.mark.parametrize("name", ["index", "encoder", "crops", "roi_detector", "bone_detector"])
+def test_whatever_is_missing_is_named(args: ServeArgs, name: str) -> None:
+    storage.delete_tree(storage.join(args.root, name))
+    with pytest.raises(NotPublished, match=name):
+        preflight(args)
+
+
+def write_config(folder: Path, **args: Any) -> str:
+    path = folder / "serve.yaml"
+    application = {"import_path": check.IMPORT_PATH, "args": args}
+    path.write_text(json.dumps({"applications": [application]}))  # JSON is YAML
+    return str(path)
+
+
+def test_the_check_names_the_runs(args: ServeArgs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main([write_config(tmp_path, root=args.root)]) == 0
+    assert "index r1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [({"root": "nowhere"}, "nothing is published as 'index'"), ({"rot": "x"}, "rot"), ({"threads": 0}, "threads")],
+)
+def test_the_check_refuses_in_one_line(
+    settings: dict[str, Any], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check.main([write_config(tmp_path, **settings)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert word in line
+
+
+def test_the_check_refuses_a_file_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.yaml").write_text("applications: []")
+    assert check.main([str(tmp_path / "other.yaml")]) == 2
+    assert check.main([str(tmp_path / "missing.yaml")]) == 2
+
+
+def test_the_shipped_configuration_is_understood() -> None:
+    assert check.arguments(REPO / "serve_config.yaml").root == "artifacts/archive"

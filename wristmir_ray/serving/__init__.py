@@ -1,0 +1,1 @@
+"""Serving: one query over HTTP, answered by a graph of Ray Serve deployments."""

@@ -1,0 +1,177 @@
+"""What goes over HTTP: the words of the service and of its client, light to import."""
+
+import datetime
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from wristmir_ray.anatomy import FractureType, Region, Sex, Side, View
+
+ExamId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="id of one exam: 32 hex digits")]
+
+
+class Shape(BaseModel):
+    """A part of a request or an answer: frozen, no unknown member, input never printed in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Mode(StrEnum):
+    """How candidates are ranked (WristMIR §3.2)."""
+
+    TWO_STAGE = "two_stage"
+    """Whole wrists choose the pool, the asked region orders it."""
+    GLOBAL = "global"
+    """Whole wrists alone."""
+    REGION = "region"
+    """The asked region alone, over the whole archive."""
+
+
+class Filters(Shape):
+    """Which exams may be hits; what is left out does not restrict."""
+
+    laterality: Side | None = Field(None, description="side of the wrist")
+    view: View | None = Field(None, description="projection")
+    sex: Sex | None = Field(None, description="patient's sex")
+    age_min: float | None = Field(None, ge=0, le=130, description="years, inclusive")
+    age_max: float | None = Field(None, ge=0, le=130, description="years, inclusive")
+    date_from: datetime.date | None = Field(None, description="study date, inclusive")
+    date_to: datetime.date | None = Field(None, description="study date, inclusive")
+    fracture_type: FractureType | None = Field(None, description="of the asked region, as its report has it")
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.age_min is not None and self.age_max is not None and self.age_min > self.age_max:
+            raise ValueError("age_min must not exceed age_max")
+        if self.date_from is not None and self.date_to is not None and self.date_from > self.date_to:
+            raise ValueError("date_from must not be later than date_to")
+        return self
+
+
+class SearchParameters(Filters):
+    """How to search; the query itself comes beside it."""
+
+    region: Region = Field(Region.DISTAL_RADIUS, description="the bone whose likeness counts")
+    mode: Mode = Field(Mode.TWO_STAGE, description="how candidates are ranked")
+    pool: int = Field(100, ge=1, le=10_000, description="candidates that the first stage passes on")
+    k: int = Field(10, ge=1, le=1_000, description="hits wanted")
+
+    @model_validator(mode="after")
+    def _pool_holds_the_hits(self) -> Self:
+        if self.mode is Mode.TWO_STAGE and self.pool < self.k:
+            raise ValueError("pool must be at least k")
+        if self.mode is Mode.TWO_STAGE and self.region is Region.WRIST:
+            raise ValueError("two_stage needs a bone as region; for the whole wrist use mode=global")
+        return self
+
+    def filters(self) -> Filters:
+        """Return the filters alone."""
+        return Filters(**{name: getattr(self, name) for name in Filters.model_fields})
+
+
+class PixelBox(Shape):
+    """A box in pixels of the stored image: xyxy, half-open, origin top-left."""
+
+    x0_px: float
+    y0_px: float
+    x1_px: float
+    y1_px: float
+
+
+class RegionFinding(Shape):
+    """What the report said of one region; null where it said nothing."""
+
+    region: Region
+    presence: str | None
+    fracture_type: str | None
+    healing: str | None
+    caption: str | None
+
+
+class Exam(Shape):
+    """One exam of the archive, without anything that names a patient."""
+
+    exam_id: str
+    laterality: str | None
+    view: str | None
+    age_years: float | None
+    sex: str | None
+    findings: list[RegionFinding]
+    boxes: dict[Region, PixelBox] = Field(description="regions that were found")
+
+
+class Hit(Shape):
+    """One similar exam."""
+
+    exam_id: str
+    final_rank: int = Field(description="from 1")
+    stage1_rank: int | None = Field(description="rank by whole-wrist likeness, from 1; null in mode region")
+    global_score: float | None = Field(description="cosine of whole wrists; null where the query has none")
+    region_score: float | None = Field(description="cosine of the asked region; null where the hit lacks it")
+    laterality: str | None
+    age_years: float | None
+    sex: str | None
+    findings: list[RegionFinding]
+    caption: str | None = Field(description="what the report said of the asked region")
+    box: PixelBox | None = Field(description="the asked region in the hit's image")
+
+
+class Lineage(Shape):
+    """The runs an answer comes from."""
+
+    index: str
+    encoder: str
+    roi_detector: str
+    bone_detector: str
+    inputs: dict[str, str] = Field({}, description="tables the index was built from, by run id")
+
+
+class SearchAnswer(Shape):
+    """Hits, best first, and how they were found."""
+
+    hits: list[Hit]
+    region: Region
+    mode: Mode
+    pool: int
+    gallery: int = Field(description="exams of the archive that the filters allow")
+    exactness: str = Field(description="exact, certified, or approximate with its measured recall")
+    fallback: str | None = Field(description="why the second stage was not used as asked; null when it was")
+    query_boxes: dict[Region, PixelBox] = Field({}, description="regions found in the uploaded image, in its pixels")
+    stage_ms: dict[str, float] = Field(description="milliseconds a stage")
+    lineage: Lineage
+
+
+class ArchiveSummary(Shape):
+    """What can be searched."""
+
+    name: str
+    exams: int
+    regions: dict[Region, int] = Field(description="exams in which each region was found")
+    modes: list[Mode]
+    lineage: Lineage
+
+
+class Readiness(Shape):
+    """Whether the service answers queries now."""
+
+    ready: bool
+    lineage: Lineage
+
+
+class Health(Shape):
+    """The process lives."""
+
+    status: str = "ok"
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 has it; `code` is stable, `detail` is for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str

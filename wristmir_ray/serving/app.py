@@ -1,0 +1,167 @@
+"""The service on Ray Serve: `serve run serve_config.yaml` calls `build_app`.
+
+    Ingress (HTTP) --bytes--> Extract (decode, detect, crop) --crops--> Encode (batched) --vectors--> Search
+
+The parts give a `Problem` back as a value; the ingress raises it for its HTTP face.
+"""
+
+import asyncio
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+
+from wristmir_ray import log
+from wristmir_ray.anatomy import Region
+from wristmir_ray.config import LogConfig
+from wristmir_ray.imaging.crop import decode_png
+from wristmir_ray.models.encoder import load_encoder
+from wristmir_ray.serving import api, problems
+from wristmir_ray.serving.archive import Archive
+from wristmir_ray.serving.config import BatchSettings, SearchSettings, ServeArgs
+from wristmir_ray.serving.http import create_http
+from wristmir_ray.serving.lineage import Pins, preflight
+from wristmir_ray.serving.problems import ProblemError
+from wristmir_ray.serving.service import Current, Query, Sighting, load_extractor
+
+T = TypeVar("T")
+
+
+def build_app(args: ServeArgs) -> serve.Application:
+    """Return the application, or refuse before any replica starts.
+
+    Raises:
+        NotPublished: no index, encoder or detector under `args.root`.
+        IndexMismatch: the index was built by another encoder than the one that would encode queries.
+    """
+    args = args.absolute()
+    pins = preflight(args)
+    extract = serve.deployment(Extract).bind(args, pins)
+    encode = serve.deployment(Encode, user_config=BatchSettings().model_dump()).bind(args, pins)
+    search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins)
+    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(extract, encode, search)
+
+
+class Extract:
+    """Bytes to crops: decode, detect, crop, enhance, as the archive's own exams were."""
+
+    def __init__(self, args: ServeArgs, pins: Pins) -> None:
+        self._extract = load_extractor(args, pins)
+
+    async def extract(self, image: bytes) -> Sighting | api.Problem:
+        """Return the regions found in an upload."""
+        return await asyncio.to_thread(self._extract, image)
+
+
+class Encode:
+    """Crops and texts to vectors, many requests at a time."""
+
+    def __init__(self, args: ServeArgs, pins: Pins) -> None:
+        self._encoder = load_encoder(args.root, pins.lineage.encoder)
+
+    def reconfigure(self, settings: dict[str, Any]) -> None:
+        """Apply `user_config`: how long a batch waits for company, and how large it grows."""
+        batch = BatchSettings(**settings)
+        for method in (self.encode_images, self.encode_texts):
+            method.set_max_batch_size(batch.max_batch_size)
+            method.set_batch_wait_timeout_s(batch.batch_wait_timeout_s)
+
+    @serve.batch  # type: ignore[untyped-decorator]
+    async def encode_images(self, pngs: list[bytes]) -> list[np.ndarray]:
+        """Return a vector for each crop."""
+        return await asyncio.to_thread(self._images, pngs)
+
+    @serve.batch  # type: ignore[untyped-decorator]
+    async def encode_texts(self, texts: list[str]) -> list[np.ndarray]:
+        """Return a vector for each text."""
+        return await asyncio.to_thread(lambda: list(self._encoder.encode_texts(texts)))
+
+    def _images(self, pngs: list[bytes]) -> list[np.ndarray]:
+        return list(self._encoder.encode_images([decode_png(png) for png in pngs]))
+
+
+class Search:
+    """The archive: searches it, and answers for its exams and crops."""
+
+    def __init__(self, args: ServeArgs, pins: Pins) -> None:
+        log.setup(LogConfig())
+        self._args = args
+        self._pins = pins
+        self._current: Current[Archive] = Current()
+
+    def reconfigure(self, settings: dict[str, Any]) -> None:
+        """Apply `user_config`: load the index it names aside, then swap; keep the old one on failure."""
+        run_id = SearchSettings(**settings).index_run
+        self._current.swap(lambda: Archive.load(self._args, self._pins, run_id))
+
+    async def search(self, query: Query) -> api.SearchAnswer | api.Problem:
+        """Return the hits of an encoded query."""
+        return await asyncio.to_thread(self._current.get().search, query)
+
+    async def summary(self) -> api.ArchiveSummary:
+        """Return what can be searched now."""
+        return self._current.get().summary()
+
+    async def exam(self, exam_id: str) -> api.Exam | api.Problem:
+        """Return one exam's facts."""
+        return await asyncio.to_thread(self._current.get().exam, exam_id)
+
+    async def crop(self, exam_id: str, region: Region) -> bytes | api.Problem:
+        """Return one crop as PNG."""
+        return await asyncio.to_thread(self._current.get().crop, exam_id, region)
+
+
+class Ingress:
+    """The graph as its HTTP face sees it (`service.Graph`)."""
+
+    def __init__(self, extract: DeploymentHandle, encode: DeploymentHandle, search: DeploymentHandle) -> None:
+        self._extract = extract
+        self._encode = encode
+        self._search = search
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_http(self)
+
+    async def extract(self, image: bytes) -> Sighting:
+        return await _value(self._extract.extract.remote(image), Sighting)
+
+    async def encode_image(self, png: bytes) -> np.ndarray:
+        return await _value(self._encode.encode_images.remote(png), np.ndarray)
+
+    async def encode_text(self, text: str) -> np.ndarray:
+        return await _value(self._encode.encode_texts.remote(text), np.ndarray)
+
+    async def search(self, query: Query) -> api.SearchAnswer:
+        return await _value(self._search.search.remote(query), api.SearchAnswer)
+
+    async def archive(self) -> api.ArchiveSummary:
+        return await _value(self._search.summary.remote(), api.ArchiveSummary)
+
+    async def exam(self, exam_id: str) -> api.Exam:
+        return await _value(self._search.exam.remote(exam_id), api.Exam)
+
+    async def crop(self, exam_id: str, region: Region) -> bytes:
+        return await _value(self._search.crop.remote(exam_id, region), bytes)
+
+    async def ready(self) -> api.Readiness:
+        summary = await self.archive()
+        return api.Readiness(ready=True, lineage=summary.lineage)
+
+
+async def _value(response: DeploymentResponse, kind: type[T]) -> T:
+    """Await a part's answer; a problem, a full queue or a dying replica becomes a ProblemError."""
+    try:
+        value = await response
+    except BackPressureError:
+        raise ProblemError(problems.unavailable("busy", "too many requests wait; try again in a second")) from None
+    except (RayServeException, RayError) as e:
+        raise ProblemError(problems.unavailable("part_failed", "a part of the service did not answer")) from e
+    if isinstance(value, api.Problem):
+        raise ProblemError(value)
+    if not isinstance(value, kind):
+        raise TypeError(f"a part answered with {type(value).__name__} instead of {kind.__name__}")
+    return value

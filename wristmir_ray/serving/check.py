@@ -1,0 +1,51 @@
+"""Say in one line whether the service can start: python -m wristmir_ray.serving.check serve_config.yaml
+
+`serve run` reports a refusal as a trace among its logs and goes on waiting; this ends with exit code 2.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from wristmir_ray.config import describe, read_yaml
+from wristmir_ray.errors import ConfigError, WristmirError
+from wristmir_ray.serving.config import ServeArgs
+from wristmir_ray.serving.lineage import preflight
+
+IMPORT_PATH = "wristmir_ray.serving.app:build_app"
+
+
+def arguments(path: Path) -> ServeArgs:
+    """Return our application's `args` in a Serve configuration.
+
+    Raises:
+        ConfigError: no such file, no such application in it, or a wrong setting.
+    """
+    applications = read_yaml(path).get("applications") or []
+    ours = [a for a in applications if isinstance(a, dict) and a.get("import_path") == IMPORT_PATH]
+    if not ours:
+        raise ConfigError(f"{path.name} has no application with import_path {IMPORT_PATH}")
+    try:
+        return ServeArgs(**(ours[0].get("args") or {}))
+    except ValidationError as e:
+        raise ConfigError(f"{path.name}: args: {describe(e)}") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check a Serve configuration; return 0, or 2 after one line that names what is missing and its mend."""
+    parser = argparse.ArgumentParser(prog="python -m wristmir_ray.serving.check", description=main.__doc__)
+    parser.add_argument("config", type=Path, nargs="?", default=Path("serve_config.yaml"))
+    try:
+        pins = preflight(arguments(parser.parse_args(argv).config).absolute())
+    except WristmirError as e:
+        print(f"serve: {e}", file=sys.stderr)
+        return e.exit_code
+    print(f"serve: index {pins.lineage.index}, encoder {pins.lineage.encoder}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

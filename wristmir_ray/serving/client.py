@@ -1,0 +1,103 @@
+"""A thin client: the service's own types over httpx, light to import.
+
+with Client("http://127.0.0.1:8000") as client:
+    answer = client.search(image=Path("wrist.png").read_bytes(), region=Region.DISTAL_ULNA)
+    for hit in answer.hits: ...
+"""
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from wristmir_ray.anatomy import Region
+from wristmir_ray.errors import WristmirError
+from wristmir_ray.serving.api import ArchiveSummary, Exam, Problem, Readiness, SearchAnswer, SearchParameters
+
+_ARCHIVES = TypeAdapter(list[ArchiveSummary])
+
+
+class ServiceError(WristmirError):
+    """The service answered with a problem; `problem.code` says which."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.status} {problem.code}: {problem.detail}")
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Problem]]:
+        return type(self), (self.problem,)
+
+
+class Client:
+    """Talks to one service."""
+
+    def __init__(self, url: str, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None) -> None:
+        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def search(
+        self,
+        *,
+        image: bytes | None = None,
+        exam_id: str | None = None,
+        text: str | None = None,
+        **parameters: Any,
+    ) -> SearchAnswer:
+        """Return the most similar exams for one query: an image, an exam of the archive, or a text.
+
+        Args:
+            image: a whole DICOM, PNG or JPEG file.
+            exam_id: an exam of the archive.
+            text: a description, as a report has it.
+            parameters: members of `SearchParameters`, e.g. region, mode, pool, k, age_min.
+
+        Raises:
+            ServiceError: the service refused; pydantic.ValidationError: a parameter out of bounds.
+        """
+        wanted = SearchParameters(**parameters).model_dump(mode="json", exclude_none=True)
+        query = {"exam_id": exam_id, "text": text}
+        form = {name: str(value) for name, value in {**wanted, **query}.items() if value is not None}
+        files = {name: (None, value.encode()) for name, value in form.items()}
+        upload = {} if image is None else {"image": ("radiograph", image)}
+        return SearchAnswer.model_validate_json(self._send("POST", "/v1/search", files={**files, **upload}))
+
+    def archives(self) -> list[ArchiveSummary]:
+        """Return what can be searched."""
+        return _ARCHIVES.validate_json(self._send("GET", "/v1/archives"))
+
+    def exam(self, exam_id: str) -> Exam:
+        """Return one exam's facts; ServiceError with status 404 where there is none."""
+        return Exam.model_validate_json(self._send("GET", f"/v1/exams/{exam_id}"))
+
+    def crop(self, exam_id: str, region: Region) -> bytes:
+        """Return one region of one exam as PNG; ServiceError with status 404 where there is none."""
+        return self._send("GET", f"/v1/exams/{exam_id}/crops/{region}")
+
+    def ready(self) -> Readiness:
+        """Return the service's readiness; ServiceError with status 503 while it has none."""
+        return Readiness.model_validate_json(self._send("GET", "/readyz"))
+
+    def _send(self, method: str, path: str, **more: Any) -> bytes:
+        answer = self._http.request(method, path, **more)
+        if answer.is_success:
+            return answer.content
+        raise ServiceError(_problem(answer))
+
+
+def _problem(answer: httpx.Response) -> Problem:
+    """Return the answer's problem; one that comes from a proxy before the service is made up."""
+    try:
+        return Problem.model_validate_json(answer.content)
+    except ValidationError:
+        reason = answer.reason_phrase or "Error"
+        return Problem(title=reason, status=answer.status_code, code="refused", detail=reason)

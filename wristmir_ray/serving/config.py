@@ -1,0 +1,43 @@
+"""What may be tuned in serving: the arguments of `build_app` and the hot settings of two deployments."""
+
+import os
+from typing import Self
+
+from pydantic import Field
+
+from wristmir_ray import storage
+from wristmir_ray.config import Section
+
+
+class ServeArgs(Section):
+    """`args` of the application in `serve_config.yaml`."""
+
+    root: str = Field("artifacts/archive", description="folder or s3:// prefix of tables and models")
+    name: str = Field("archive", min_length=1, description="the archive's name in GET /v1/archives")
+    index_run: str | None = Field(None, description="run of the index to serve; default the published one")
+    encoder_run: str | None = Field(
+        None, description="run of the encoder; default the published one, which must be the one the index was built by"
+    )
+    reject_identified: bool = Field(
+        False, description="refuse an upload whose header names a patient; a clinic's own files do, and none is kept"
+    )
+    threads: int = Field(1, ge=1, description="threads of one detector call; more replicas scale better")
+
+    def absolute(self) -> Self:
+        """Return the arguments with a local root made absolute: replicas may run in another folder."""
+        if storage.is_s3(self.root):
+            return self
+        return self.model_copy(update={"root": os.path.abspath(os.path.expanduser(self.root))})
+
+
+class BatchSettings(Section):
+    """`user_config` of Encode; changes apply to running replicas."""
+
+    max_batch_size: int = Field(16, ge=1, description="crops or texts encoded at once")
+    batch_wait_timeout_s: float = Field(0.005, ge=0, description="how long a first request waits for company")
+
+
+class SearchSettings(Section):
+    """`user_config` of Search; a change swaps the index without a failed request."""
+
+    index_run: str | None = Field(None, description="run of the index; default the one the application started with")

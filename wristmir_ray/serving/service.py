@@ -1,0 +1,183 @@
+"""What serving does, without Ray: an upload's regions, one query through the graph, the current archive.
+
+The graph's parts give a `Problem` back as a value: a bad upload is data, and only the HTTP face
+turns it into an answer.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from wristmir_ray import storage
+from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.errors import ErrorCode, Reject
+from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging.crop import encode_png
+from wristmir_ray.imaging.decode import decode
+from wristmir_ray.preprocess import extractor
+from wristmir_ray.preprocess.stages import RegionCrop
+from wristmir_ray.schemas import CROPS
+from wristmir_ray.serving import api, problems
+from wristmir_ray.serving.config import ServeArgs
+from wristmir_ray.serving.lineage import Pins
+from wristmir_ray.serving.problems import ProblemError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """The regions found in an upload, in its pixels."""
+
+    pngs: Mapping[Region, bytes]
+    boxes: Mapping[Region, api.PixelBox]
+    ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query after encoding: vectors of the upload's regions or of the text, or an exam of the archive."""
+
+    parameters: api.SearchParameters
+    vectors: Mapping[Region, np.ndarray] = field(default_factory=dict)
+    """Unit-norm float32 (D,) by region; empty where `exam_id` asks."""
+    exam_id: str | None = None
+
+
+class Graph(Protocol):
+    """The parts that one request passes through. Each raises ProblemError for what it cannot do."""
+
+    async def extract(self, image: bytes) -> Sighting: ...
+    async def encode_image(self, png: bytes) -> np.ndarray: ...
+    async def encode_text(self, text: str) -> np.ndarray: ...
+    async def search(self, query: Query) -> api.SearchAnswer: ...
+    async def archive(self) -> api.ArchiveSummary: ...
+    async def exam(self, exam_id: str) -> api.Exam: ...
+    async def crop(self, exam_id: str, region: Region) -> bytes: ...
+    async def ready(self) -> api.Readiness: ...
+
+
+class Extractor:
+    """Turns an upload's bytes into crops, by the very functions that made the archive's.
+
+    Args:
+        locate: `extract_regions` with its detectors and settings bound: uint8 (H, W) -> regions.
+        config: what may be decoded.
+    """
+
+    def __init__(self, locate: Callable[[np.ndarray], Sequence[RegionCrop]], config: DecodeConfig) -> None:
+        self._locate = locate
+        self._config = config
+
+    def __call__(self, image: bytes) -> Sighting | api.Problem:
+        """Return the regions found, or the problem of an image that the pipeline would reject."""
+        started = time.perf_counter()
+        try:
+            radiograph = decode(image, self._config)
+        except Reject as e:
+            return problems.rejected_upload(e)
+        decoded = time.perf_counter()
+        found = [r for r in self._locate(radiograph.gray) if r.crop is not None]
+        if not any(r.region is Region.WRIST for r in found):
+            return problems.rejected_upload(Reject(ErrorCode.NO_WRIST, "no wrist was found in the image"))
+        done = time.perf_counter()
+        return Sighting(
+            pngs={r.region: encode_png(r.crop) for r in found if r.crop is not None},
+            boxes={r.region: pixel_box(r.box) for r in found if r.box is not None},
+            ms={"decode": 1e3 * (decoded - started), "detect": 1e3 * (done - decoded)},
+        )
+
+
+def load_extractor(args: ServeArgs, pins: Pins) -> Extractor:
+    """Return the extractor that treats an upload exactly as the index's own exams were treated.
+
+    Raises:
+        NotPublished: the crops or their detectors are gone.
+    """
+    crops = storage.published(args.root, CROPS.name, pins.crops)
+    decoding = {**crops.config["decode"], "reject_identified": args.reject_identified}
+    return Extractor(extractor.load_extractor(args.root, pins.crops, args.threads), DecodeConfig(**decoding))
+
+
+def pixel_box(box: Box) -> api.PixelBox:
+    """Return a box in the words of HTTP."""
+    return api.PixelBox(x0_px=box.x0_px, y0_px=box.y0_px, x1_px=box.x1_px, y1_px=box.y1_px)
+
+
+async def answer(
+    graph: Graph,
+    parameters: api.SearchParameters,
+    *,
+    image: bytes | None = None,
+    exam_id: str | None = None,
+    text: str | None = None,
+) -> api.SearchAnswer:
+    """Take one query through the graph: extract, encode, search (WristMIR §3.2).
+
+    A text stands for the whole wrist and for the asked region at once: it is compared with the
+    embeddings of whichever the mode looks at. An exam of the archive needs no encoding.
+
+    Raises:
+        ProblemError: the upload cannot be used, the exam is unknown, or a part is not ready.
+    """
+    started = time.perf_counter()
+    ms: dict[str, float] = {}
+    boxes: Mapping[Region, api.PixelBox] = {}
+    vectors: dict[Region, np.ndarray] = {}
+    if image is not None:
+        sighting = await graph.extract(image)
+        ms |= sighting.ms
+        boxes = sighting.boxes
+        wanted = [r for r in dict.fromkeys((Region.WRIST, parameters.region)) if r in sighting.pngs]
+        encoded, ms["encode"] = await _timed(asyncio.gather(*(graph.encode_image(sighting.pngs[r]) for r in wanted)))
+        vectors = dict(zip(wanted, encoded, strict=True))
+    elif text is not None:
+        vector, ms["encode"] = await _timed(graph.encode_text(text))
+        vectors = dict.fromkeys((Region.WRIST, parameters.region), vector)
+    found = await graph.search(Query(parameters, vectors, exam_id))
+    ms |= found.stage_ms
+    ms["total"] = 1e3 * (time.perf_counter() - started)
+    rounded = {name: round(value, 3) for name, value in ms.items()}
+    return found.model_copy(update={"query_boxes": dict(boxes), "stage_ms": rounded})
+
+
+async def _timed(work: "Coroutine[Any, Any, T] | asyncio.Future[T]") -> tuple[T, float]:
+    started = time.perf_counter()
+    result = await work
+    return result, 1e3 * (time.perf_counter() - started)
+
+
+class Current(Generic[T]):
+    """The generation that answers now. A new one is loaded aside and swapped in by one assignment.
+
+    A request reads `get()` once, so that it never sees two generations.
+    """
+
+    def __init__(self) -> None:
+        self._value: T | None = None
+        self.failed_swaps = 0
+
+    def get(self) -> T:
+        """Return the current generation; ProblemError(503) before the first one."""
+        if self._value is None:
+            raise ProblemError(problems.unavailable("not_ready", "no index is loaded yet"))
+        return self._value
+
+    def swap(self, load: Callable[[], T]) -> None:
+        """Load a generation and make it current. A failure keeps the old one; without one it is raised."""
+        try:
+            value = load()
+        except Exception as e:
+            self.failed_swaps += 1
+            if self._value is None:
+                raise
+            log.error("kept the current index: the new one failed", extra={"fields": {"reason": type(e).__name__}})
+            return
+        self._value = value
