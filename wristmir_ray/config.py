@@ -52,7 +52,7 @@ class RayConfig(Section):
         description="logical CPUs of a local Ray; default max(4, cores): pipelines of stages deadlock on two",
     )
     object_store_gib: float = Field(1.0, gt=0, description="object store of a local Ray")
-    progress: bool = Field(True, description="progress bars")
+    progress: bool = Field(True, description="progress bars, on a terminal")
 
 
 class JobConfig(BaseSettings):

@@ -12,6 +12,7 @@ a start, and a row that is written twice stays doubled; a fragment named by its 
 
 import logging
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -66,11 +67,19 @@ def connect(config: RayConfig) -> None:
                 configure_logging=True,
                 logging_level=logging.WARNING,
             )
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # a line a stage a second says nothing that bars do not
+    bars = config.progress and sys.stderr.isatty()
     context = ray.data.DataContext.get_current()
-    for name, value in {**_CONTEXT, "enable_progress_bars": config.progress}.items():
+    for name, value in {**_CONTEXT, "enable_progress_bars": bars}.items():
         if name not in type(context).__dataclass_fields__:
             raise ConfigError(f"this Ray's DataContext has no setting {name}; install the pinned ray==2.60.0")
         setattr(context, name, value)
+
+
+def disconnect() -> None:
+    """Leave the cluster, and stop a local Ray; a no-op when not connected."""
+    if ray.is_initialized():
+        ray.shutdown()
 
 
 def tasks(pool: PoolConfig) -> dict[str, Any]:

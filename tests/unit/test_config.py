@@ -28,7 +28,9 @@ def _load(tmp_path: Path, text: str, *argv: str) -> ExampleConfig:
 
 
 def test_overrides_win_over_the_file_and_leave_the_rest(tmp_path: Path) -> None:
-    config = _load(tmp_path, "root: r\nenhance: {clip_limit: 3.0, tiles: 4}", "--enhance.tiles", "6", "--names", "[a,b]")
+    config = _load(
+        tmp_path, "root: r\nenhance: {clip_limit: 3.0, tiles: 4}", "--enhance.tiles", "6", "--names", "[a,b]"
+    )
     assert (config.enhance.clip_limit, config.enhance.tiles, config.names) == (3.0, 6, ["a", "b"])
 
 

@@ -86,7 +86,9 @@ def test_another_schema_is_refused(root: str) -> None:
 
 def test_list_and_delete(root: str) -> None:
     _publish(root, "one", ["a"])
-    assert [f.rsplit("/", 1)[1] for f in storage.list_files(storage.join(root, "reports"), ".parquet")] == ["r0.parquet"]
+    assert [f.rsplit("/", 1)[1] for f in storage.list_files(storage.join(root, "reports"), ".parquet")] == [
+        "r0.parquet"
+    ]
     storage.delete_tree(storage.join(root, "reports"))
     assert storage.list_files(storage.join(root, "reports")) == []
     storage.delete_tree(storage.join(root, "reports"))

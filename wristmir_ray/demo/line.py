@@ -54,7 +54,7 @@ STEPS = (
         lambda c: {"boxes": f"{c.phantoms}/boxes.parquet", "seed": c.seed},
     ),
     Step("preprocess", "preprocess", "PreprocessConfig", "preprocess.yaml", lambda _: {}),
-    Step("train_clip", "training", "TrainingConfig", "train_clip_demo.yaml", lambda c: {"seed": c.seed}),
+    Step("train_clip", "training", "TrainClipConfig", "train_clip_demo.yaml", lambda c: {"seed": c.seed}),
     Step("build_index", "retrieval", "RetrievalConfig", "build_index.yaml", lambda _: {}),
     Step("evaluate", "evaluation", "EvaluationConfig", "evaluate.yaml", lambda c: {"seed": c.seed}),
 )

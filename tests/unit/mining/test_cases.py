@@ -1,0 +1,61 @@
+"""Hand-written adversarial reports: what the rules engine reads in each."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wristmir_ray.errors import Reject
+from wristmir_ray.mining.rules import mine
+from wristmir_ray.mining.scoring import findings_f1
+
+CASES = yaml.safe_load((Path(__file__).parents[2] / "data" / "mining_cases.yaml").read_text())
+REGIONS = {"R": "distal_radius", "U": "distal_ulna", "S": "ulnar_styloid"}
+PRESENCE = {"+": "present", "~": "uncertain", "0": "absent"}
+
+
+def gold(case: dict[str, Any]) -> list[dict[str, str]]:
+    """Return a case's findings as mappings."""
+    out = []
+    for line in case.get("gold", []):
+        words = ["unknown" if w == "-" else w for w in line.split()] + ["unknown"] * 3
+        region, presence = REGIONS.get(words[0], words[0]), PRESENCE[words[1]]
+        out.append(
+            dict(
+                zip(
+                    ("region", "presence", "fracture_type", "displacement", "healing"),
+                    [region, presence, *words[2:5]],
+                    strict=True,
+                )
+            )
+        )
+    if case.get("denied"):
+        named = {f["region"] for f in out}
+        unknown = {"fracture_type": "unknown", "displacement": "unknown", "healing": "unknown"}
+        out += [{"region": r, "presence": "absent", **unknown} for r in REGIONS.values() if r not in named]
+    return out
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if "error" not in c], ids=lambda c: c["name"])
+def test_findings_of_a_hand_written_report(case: dict[str, Any]) -> None:
+    found = [f.model_dump(mode="json") for f in mine(case["report"]).findings]
+    names = ("region", "presence", "fracture_type", "displacement", "healing")
+    assert sorted(tuple(f[n] for n in names) for f in found) == sorted(tuple(f[n] for n in names) for f in gold(case))
+    if "sides" in case:
+        assert sorted(f["side"] for f in found) == sorted(case["sides"])
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if "error" in c], ids=lambda c: c["name"])
+def test_a_report_that_says_nothing_of_a_wrist_is_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(Reject) as caught:
+        mine(case["report"])
+    assert caught.value.code == case["error"]
+    assert not case["report"].strip() or case["report"].strip() not in str(caught.value)
+
+
+def test_there_are_enough_cases_and_they_score_as_a_whole() -> None:
+    good = [c for c in CASES if "error" not in c]
+    assert len(CASES) >= 60
+    found = [[f.model_dump(mode="json") for f in mine(c["report"]).findings] for c in good]
+    assert findings_f1(found, [gold(c) for c in good])["f1"] >= 0.95
