@@ -108,8 +108,8 @@ class Index:
         """Raise IndexMismatch when queries would be encoded by another model than the archive was."""
         if digest != self.encoder_digest:
             raise IndexMismatch(
-                f"index run {self.run.run_id} was built by encoder {self.encoder_digest[:12]}, queries would be encoded by "
-                f"{digest[:12]}; run build_index with this encoder, or serve the other one"
+                f"index run {self.run.run_id} was built by encoder {self.encoder_digest[:12]}, queries would be "
+                f"encoded by {digest[:12]}; run build_index with this encoder, or serve the other one"
             )
 
     def vector(self, exam_id: str, region: Region) -> np.ndarray | None:

@@ -1,0 +1,205 @@
+"""A clause: its words, its mentions, and which bones hang together in it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.tokens import Token
+
+JOINS = frozenset({"and", ",", "or", "/", "&", "+", "nor", "plus"})
+PREPOSITIONS = frozenset(
+    [
+        "of",
+        "in",
+        "at",
+        "involving",
+        "through",
+        "across",
+        "along",
+        "about",
+        "around",
+        "to",
+        "into",
+        "within",
+        "near",
+        "on",
+        "affecting",
+        "over",
+        "overlying",
+        "adjacent",
+        "for",
+    ]
+)
+HEAD_KINDS = frozenset({"fx", "deny", "combo"})
+ADJECTIVES = frozenset({"type", "typeweak", "grade", "disp", "degree", "heal", "align", "ang", "angdir"})
+NOUNS = frozenset({("disp", "noun"), ("ang", "noun"), ("heal", "healing_sign")})
+LIGHT = frozenset({"side", "extra", "view", "both", "verb", "copula", "hedge", "modal", "known", "mask", "not", "neg"})
+MAX_TOKENS = 150
+"""A clause is cut here: texts are arbitrary, sentences are not."""
+
+
+@dataclass(slots=True)
+class Head:
+    """One thing said to be there or not; `first` is the token its noun phrase starts at."""
+
+    mention: Mention
+    first: int
+    regions: list[Mention] = field(default_factory=list)
+    adjectives: list[Mention] = field(default_factory=list)
+    known: bool = False
+    other: bool = False
+    second: bool = False
+    latent: bool = False
+    neg: Mention | None = None
+    hedge: Mention | None = None
+    hedged_regions: list[Mention] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """fx kinds by their value (one, many, line, ...), else the mention's kind."""
+        return self.mention.value if self.mention.kind == "fx" else self.mention.kind
+
+
+class Clause:
+    """A run of tokens [first, last) of one sentence with its mentions and, once found, its heads."""
+
+    def __init__(self, tokens: Sequence[Token], mentions: Sequence[Mention], first: int, last: int) -> None:
+        self.tokens = tokens
+        self.first, self.last = first, last
+        self.mentions = [m for m in mentions if first <= m.first < last]
+        self.starting = {m.first: m for m in self.mentions}
+        self.ending = {m.last: m for m in self.mentions}
+        self.heads: list[Head] = []
+        self.claimed: set[int] = set()
+        """First tokens of the mentions that already belong to a head."""
+
+    def word(self, i: int) -> str:
+        """Return the word at token `i`, empty outside the clause."""
+        return self.tokens[i].text if self.first <= i < self.last else ""
+
+    def words(self, first: int, last: int) -> list[str]:
+        """Return the words at tokens [first, last)."""
+        return [self.word(i) for i in range(first, last)]
+
+    def free_regions(self) -> list[Mention]:
+        """Return the bones that no head has claimed."""
+        return [m for m in self.mentions if m.kind == "region" and m.first not in self.claimed]
+
+    def head_before(self, i: int) -> Head | None:
+        """Return the nearest head that ends before token `i`."""
+        return next((h for h in reversed(self.heads) if h.mention.last < i), None)
+
+    def head_after(self, i: int) -> Head | None:
+        """Return the nearest head whose mention starts after token `i`."""
+        return next((h for h in self.heads if h.mention.first > i), None)
+
+    def before_bracket(self, i: int) -> Mention | None:
+        """Return the bone before the bracket that token `i` stands in, if any: `radius (oblique fracture)`."""
+        i -= 1
+        while i >= self.first and self.word(i) not in {"(", ")"}:
+            i -= 1
+        m = self.ending.get(i - 1) if self.word(i) == "(" else None
+        return m if m is not None and m.kind == "region" else None
+
+    def head_inside(self, start: Mention, end: Mention) -> Head | None:
+        """Return a head between two mentions."""
+        return next((h for h in self.heads if start.last < h.mention.first < end.first), None)
+
+    # ------------------------------------------------------------ bones that follow or precede
+
+    def owned(self, region: Mention, direct: bool, by_noun: bool = True) -> bool:
+        """Whether a bone stands after a head (or a noun such as `callus`) that speaks of it.
+
+        Args:
+            region: the bone.
+            direct: only without a comma or conjunction in between.
+            by_noun: whether a noun that is no head (callus, swelling) counts.
+        """
+        i = region.first - 1
+        while i >= self.first:
+            left = self.ending.get(i)
+            if left is None:
+                if self.word(i) in JOINS:
+                    if direct:
+                        return False
+                    before = self.ending.get(i - 1)
+                    if before is not None and before.kind == "region":
+                        return self.owned(before, direct=False)
+                    if before is None or before.kind not in ADJECTIVES:
+                        return False
+                i -= 1
+                continue
+            if left.kind in HEAD_KINDS or left.kind == "type":
+                return True
+            if (left.kind, left.value) in NOUNS or left.kind == "other":
+                return by_noun
+            if left.kind == "region":
+                return self.owned(left, direct)
+            if left.kind == "neg" or (left.kind not in LIGHT and left.kind not in ADJECTIVES):
+                return False
+            i = left.first - 1
+        return False
+
+    def coordinated(self, region: Mention, step: int) -> Iterator[Mention]:
+        """Yield the bones joined to `region` by commas or conjunctions, leftwards (-1) or rightwards (1)."""
+        at, ends = (region.first, self.ending) if step < 0 else (region.last, self.starting)
+        while True:
+            i, joined = at + step, False
+            while self.word(i) in JOINS or self._is_light(i, step):
+                joined |= self.word(i) in JOINS
+                i += step
+            m = ends.get(i)
+            if m is None or m.kind not in {"region", "other", "all"} or not joined:
+                return
+            yield m
+            at = m.first if step < 0 else m.last
+
+    def _is_light(self, i: int, step: int) -> bool:
+        m = (self.ending if step < 0 else self.starting).get(i)
+        if m is not None:
+            return m.first == m.last and m.kind in {"side", "known", "both", "extra"}
+        return self.word(i) in {"of", "in", "a", "an", "at", "adjacent", "also", "including", "as", "well"}
+
+    def subject(self, i: int) -> list[Mention]:
+        """Return the bones that are the subject of the verb before token `i`; none where a head owns them."""
+        i -= 1
+        verb = False
+        while i >= self.first:
+            m = self.ending.get(i)
+            if m is None and self.word(i).isalpha() and self.word(i) not in PREPOSITIONS and self.word(i) not in JOINS:
+                i -= 1
+            elif m is None and self.word(i) == ":":
+                verb = True
+                i -= 1
+            elif m is not None and m.kind in LIGHT:
+                verb |= m.kind in {"verb", "copula", "modal"}
+                i = m.first - 1
+            else:
+                break
+        m = self.ending.get(i)
+        if m is None or m.kind != "region" or not verb or self.owned(m, direct=True):
+            return []
+        joined = [r for r in self.coordinated(m, -1) if r.kind == "region" and not self.owned(r, direct=False)]
+        return [*reversed(joined), m]
+
+
+def split_clauses(tokens: Sequence[Token], mentions: Sequence[Mention], first: int = 0) -> Iterator[Clause]:
+    """Cut a sentence from token `first` at semicolons, dashes, `but` and its like, and before `there is`."""
+    breaks = {m.first: m.last for m in mentions if m.kind == "break"}
+
+    def said(start: int, end: int) -> bool:
+        """Whether these tokens make a statement, rather than open one (`At the distal radius there is ...`)."""
+        return any(
+            start <= m.first < end and m.kind in {*HEAD_KINDS, "intact", "verb", "heal", "prior"} for m in mentions
+        )
+
+    begin = first
+    for i in range(first, len(tokens)):
+        word, following = tokens[i].text, tokens[i + 1].text if i + 1 < len(tokens) else ""
+        there = word == "there" and following in {"is", "are", "was", "were", "has"} and said(begin, i)
+        if word in {";", "--"} or i in breaks or there or i - begin >= MAX_TOKENS:
+            if i > begin:
+                yield Clause(tokens, mentions, begin, i)
+            begin = breaks[i] + 1 if i in breaks else i + (word in {";", "--"})
+    if begin < len(tokens):
+        yield Clause(tokens, mentions, begin, len(tokens))

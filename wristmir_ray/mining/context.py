@@ -1,0 +1,246 @@
+"""Negation and hedging: what of a clause is denied, doubted, planned or somebody else's claim.
+
+Forward cues (`no`, `without`, `possible`) reach the heads after them until something new starts: a
+new article after a comma or `and`, `with`, a colon, the end of the clause. Negation outranks
+hedging (`no convincing fracture` denies). Where a noun such as `displacement` or `healing` was
+denied, the fracture after its preposition was not (`no displacement of the fracture`). Backward
+cues (`is not seen`, `cannot be excluded`) reach the nearest head before them.
+"""
+
+from dataclasses import dataclass, field
+
+from wristmir_ray.mining.clauses import JOINS, PREPOSITIONS, Clause, Head
+from wristmir_ray.mining.terms import Mention
+
+_NEW = frozenset(["a", "an", "there", "the", "which", "this", "also", "now", "it", "they", "its"])
+_ENDS_NEGATION = frozenset(["with", "due", "despite", "following", "after", "since", "from", "because"])
+_NOT_REACH = 5
+_MODIFIED = frozenset({"type", "typeweak", "disp", "heal", "degree", "align", "ang", "angdir"})
+_NOUNS = frozenset({("disp", "noun"), ("ang", "noun"), ("heal", "healing_sign"), ("heal", "healing")})
+
+
+@dataclass(slots=True)
+class Context:
+    """What the cues of one clause do to its mentions; heads carry theirs themselves."""
+
+    negated: dict[int, Mention] = field(default_factory=dict)
+    """First token of an adjective, noun or bone -> the negation that denies it."""
+
+
+def read_context(clause: Clause) -> Context:
+    """Mark every head of the clause (`neg`, `hedge`, `latent`) and return what else is negated."""
+    context = Context()
+    _Scan(clause, context).run()
+    for m in clause.mentions:
+        if m.kind == "negpost":
+            _deny_before(clause, m, context)
+        elif m.kind == "hedgepost":
+            _doubt_before(clause, m)
+        elif m.kind == "spare":
+            _spare(clause, m, context)
+    _latent(clause)
+    return context
+
+
+class _Scan:
+    """One pass from left to right with at most one open negation and one open hedge."""
+
+    def __init__(self, clause: Clause, context: Context) -> None:
+        self.clause, self.context = clause, context
+        self.neg: Mention | None = None
+        self.hedge: Mention | None = None
+        self.denied_noun = self.blocked = self.denied_head = self.doubted = False
+        self.heads = {h.mention.first: h for h in clause.heads}
+        self.adjectives = {a.first: h for h in clause.heads for a in h.adjectives}
+
+    def run(self) -> None:
+        i = self.clause.first
+        while i < self.clause.last:
+            m = self.clause.starting.get(i)
+            if m is None:
+                self._word(i)
+                i += 1
+                continue
+            self._mention(m)
+            i = m.last + 1
+
+    def _open(self, m: Mention) -> None:
+        self.neg, self.denied_noun, self.blocked, self.denied_head = m, False, False, False
+
+    def _mention(self, m: Mention) -> None:
+        if self.neg is not None and self.neg.kind == "not" and m.first - self.neg.last > _NOT_REACH:
+            self.neg = None
+        head = self.heads.get(m.first)
+        if m.kind in {"neg", "not"}:
+            self._negation(m)
+        elif m.kind in {"hedge", "modal"}:
+            self._hedge(m)
+        elif head is not None:
+            self._head(head)
+        elif m.kind in _MODIFIED:
+            self._modifier(m)
+        elif m.kind == "known" and m.value == "det" and self.neg is not None and self.denied_noun:
+            self.blocked = True
+        elif m.kind == "region" and self._near_hedge(m):
+            owner = next((h for h in self.clause.heads if any(r is m for r in h.regions)), None)
+            if owner is not None and owner.mention.last < m.first and owner.hedge is None:
+                owner.hedged_regions.append(m)
+        elif m.kind in {"ignore", "intact"} or (m.kind == "verb" and self.denied_head):
+            self.neg = None if m.kind == "ignore" else self.neg
+        elif m.kind in {"all", "other"}:
+            self.hedge = None
+
+    def _negation(self, m: Mention) -> None:
+        last = all(
+            x.first <= m.first or x.kind not in {"fx", "deny", "type", "region", "combo", *_MODIFIED}
+            for x in self.clause.mentions
+        )
+        if last and self.clause.word(m.first - 1) in {":", "--", "="}:
+            _deny_before(self.clause, m, self.context)
+            return
+        ahead = any(
+            x.first > m.last and x.kind in {"fx", "deny", "type", "combo", *_MODIFIED} for x in self.clause.mentions
+        )
+        copula = self.clause.ending.get(m.first - 1)
+        if (
+            not ahead
+            and copula is not None
+            and copula.kind in {"verb", "copula"}
+            and self.clause.word(m.last + 1).isalpha()
+        ):
+            if self.clause.head_before(m.first) is not None:
+                _deny_before(self.clause, m, self.context)  # `the fracture is not <a word we do not know>`
+            return
+        if not ahead and copula is not None and m.kind == "not":  # `... but the ulna is not.`
+            for region in self.clause.subject(m.first):
+                self.context.negated[region.first] = m
+            return
+        self._open(m)
+
+    def _near_hedge(self, m: Mention) -> bool:
+        h = self.hedge
+        return h is not None and m.first - h.last <= 5 and not self.doubted
+
+    def _hedge(self, m: Mention) -> None:
+        ahead = self.clause.head_after(m.last)
+        following = next(
+            (x for x in self.clause.mentions if x.first > m.last and x.kind not in {"verb", "copula", "known", "side"}),
+            None,
+        )
+        attribute = following is not None and following.kind in _MODIFIED and following.first - m.last <= 3
+        if (
+            ahead is not None
+            or m.kind == "modal"
+            or attribute
+            or (following is not None and following.kind == "region")
+        ):
+            self.hedge, self.doubted = m, False
+            return
+        if self.neg is None and (following is None or self.clause.word(m.last + 1) in {"", ".", ",", ")", "?"}):
+            _doubt_before(self.clause, m)
+
+    def _head(self, head: Head) -> None:
+        if self.neg is not None and not self.blocked:
+            head.neg, self.denied_head, self.hedge = self.neg, True, None
+        elif self.hedge is not None:
+            head.hedge, self.doubted = self.hedge, True
+
+    def _modifier(self, m: Mention) -> None:
+        own = self.adjectives.get(m.first)
+        if self.neg is not None and not self.blocked and (own is None or self.neg.kind == "not"):
+            self.context.negated[m.first] = self.neg
+            self.denied_noun |= (m.kind, m.value) in _NOUNS
+        elif own is None and self.hedge is not None and not self.doubted:
+            self.hedge = None  # it was the attribute that is doubted, not the fracture
+
+    def _word(self, i: int) -> None:
+        word, following = self.clause.word(i), self.clause.word(i + 1)
+        new = following in _NEW and not (following in {"a", "an"} and word == "or")
+        if word in PREPOSITIONS and self.denied_noun:
+            self.blocked = True
+        if (
+            word == ":"
+            or (word in _ENDS_NEGATION and (self.denied_head or self.denied_noun))
+            or (word in {",", "and", "&", "+"} and (new or self._new_statement(i, word)))
+        ):
+            self.neg = self.hedge = None
+        if word in {",", "and", "&", "+"} and self.doubted:
+            self.hedge = None
+
+    def _new_statement(self, i: int, word: str) -> bool:
+        """Whether a head with bones of its own starts after this join, outside a negated list."""
+        if self.neg is None:
+            return False
+        rest = [self.clause.word(k) for k in range(i + 1, self.clause.last)]
+        following = next((x for x in self.clause.mentions if x.first > i), None)
+        if following is None:
+            return False
+        head = next((h for h in self.clause.heads if h.first <= following.first <= h.mention.first), None)
+        listed = "or" in rest or "nor" in rest
+        if head is not None:
+            return bool(head.regions) and self.denied_head and not listed and following.kind not in {"neg", "not"}
+        signs = following.kind == "heal" or (following.kind in {"disp", "degree", "align"} and word != ",")
+        return signs and self.denied_head and not listed
+
+
+def _deny_before(clause: Clause, cue: Mention, context: Context) -> None:
+    subject = clause.subject(cue.first) if clause.head_before(cue.first) is None else []
+    for m in reversed([x for x in clause.mentions if x.last < cue.first]):
+        head = next((h for h in clause.heads if h.mention is m), None)
+        if head is not None:
+            _deny_coordinated(clause, head, cue)
+            return
+        if m.kind in {"disp", "heal", "ang"} and not any(a is m for h in clause.heads for a in h.adjectives):
+            context.negated[m.first] = cue
+            return
+        if m.kind == "other":
+            return
+    for region in subject:
+        context.negated[region.first] = cue
+
+
+def _deny_coordinated(clause: Clause, head: Head, cue: Mention) -> None:
+    head.neg = head.neg or cue
+    at = clause.heads.index(head)
+    if at and clause.word(head.first - 1) in {"or", "nor"}:
+        _deny_coordinated(clause, clause.heads[at - 1], cue)
+
+
+def _doubt_before(clause: Clause, cue: Mention) -> None:
+    head = clause.head_before(cue.first) or clause.head_after(cue.last)  # `there is suspected fracture`
+    if head is not None and (head.neg is None or head.neg.first > head.mention.first):
+        head.hedge = cue
+        head.neg = None
+
+
+def _spare(clause: Clause, cue: Mention, context: Context) -> None:
+    region = next((m for m in clause.mentions if m.first > cue.last and m.kind not in {"known", "side"}), None)
+    if region is None or region.kind != "region" or region.first - cue.last > 4:
+        return
+    for r in (region, *(m for m in clause.coordinated(region, 1) if m.kind == "region")):
+        context.negated[r.first] = cue
+        for head in clause.heads:
+            head.regions = [x for x in head.regions if x is not r]
+
+
+def _latent(clause: Clause) -> None:
+    """Mark heads that are planned, historical or seen on another exam."""
+    prior = next((m for m in clause.mentions if m.kind == "prior"), None)
+    past = prior and any(m.kind == "pastverb" and m.first > prior.last for m in clause.mentions)
+    for m in clause.mentions:
+        if m.kind != "ignore" and not (past and m is prior):
+            continue
+        reach = _reach(clause, m)
+        for head in clause.heads:
+            head.latent |= m.first < head.mention.first < reach
+
+
+def _reach(clause: Clause, cue: Mention) -> int:
+    for i in range(cue.last + 1, clause.last - 1):
+        if (
+            clause.word(i) in JOINS
+            and clause.word(i + 1) in {"there", "the", "now", "this", "a", "an", "these"}
+            and cue.value != "plan"
+        ):
+            return i
+    return clause.last

@@ -1,0 +1,27 @@
+"""What every mining engine is, and which exist."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+from wristmir_ray.mining.findings import Record
+from wristmir_ray.mining.rules import RulesEngine
+
+
+class Engine(Protocol):
+    """Reads one report. What it gives is validated and grounded by `stages`, whichever engine it is."""
+
+    name: str
+
+    def mine(self, report: str) -> Record:
+        """Return the record of a report; `errors.Reject` where there is none to give."""
+        ...
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {"rules": RulesEngine}
+
+
+@lru_cache(maxsize=1)
+def load_engine(name: str) -> Engine:
+    """Return the engine of that name, made once a process."""
+    return ENGINES[name]()

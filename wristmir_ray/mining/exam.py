@@ -1,0 +1,109 @@
+"""What a report says of the exam as a whole: side, views, cast, hardware, bone quality."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wristmir_ray.anatomy import View
+from wristmir_ray.mining.drafts import Span
+from wristmir_ray.mining.sections import BODY
+from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.tokens import Token
+
+Sentences = Sequence[tuple[str, Sequence[Token], Sequence[Mention]]]
+"""Section kind, tokens and mentions of every sentence."""
+
+_PLACED = frozenset({"procedure", "technique"})
+_GONE = frozenset(["removed", "removal", "discontinued", "off", "prior", "previous", "previously", "former"])
+
+
+@dataclass(slots=True)
+class Exam:
+    """Exam-level fields and the characters that carry them."""
+
+    side: str | None = None
+    views: tuple[View, ...] = ()
+    bone_quality: str | None = None
+    immobilisation: str | None = None
+    hardware: bool | None = None
+    spans: list[Span] = field(default_factory=list)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a Record that this gives."""
+        names = ("side", "views", "bone_quality", "immobilisation", "hardware")
+        return {n: getattr(self, n) for n in names}
+
+
+def read_exam(report: str, sentences: Sentences) -> Exam:  # noqa: ARG001 (engines share the signature)
+    """Read the exam-level fields of a report."""
+    exam = Exam()
+    _read_side(exam, sentences)
+    _read_views(exam, sentences)
+    for section, tokens, mentions in sentences:
+        if section not in BODY:
+            continue
+        for m in mentions:
+            if m.kind in {"immob", "hardware", "bone"}:
+                _read_state(exam, section, tokens, mentions, m)
+    return exam
+
+
+def _read_side(exam: Exam, sentences: Sentences) -> None:
+    """The side of the title, else of the body, else of the indication: two sides are `bilateral`."""
+    for wanted in (_PLACED, BODY, frozenset({"indication", "history"})):
+        found = [(s, m) for s, _, ms in sentences if s in wanted for m in ms if m.kind == "side"]
+        if not found:
+            continue
+        values = {m.value for _, m in found}
+        exam.side = found[0][1].value if len(values) == 1 else "bilateral" if wanted is _PLACED else found[0][1].value
+        section, m = found[0]
+        exam.spans.append(Span("side", m.start, m.end, section))
+        return
+
+
+def _read_views(exam: Exam, sentences: Sentences) -> None:
+    found: dict[View, Span] = {}
+    for section, tokens, mentions in sentences:
+        for m in mentions:
+            if m.kind == "view" and (section in _PLACED or _names_views(tokens)):
+                words = {t.text for t in tokens[m.first : m.last + 1]}
+                for view in _views(words, m.value):
+                    found.setdefault(view, Span("views", m.start, m.end, section))
+    exam.views = tuple(v for v in View if v in found)
+    exam.spans += [found[v] for v in exam.views]
+
+
+def _views(words: set[str], value: str) -> Iterable[View]:
+    yield View(value)
+    if "lateral" in words:
+        yield View.LATERAL
+    if "oblique" in words:
+        yield View.OBLIQUE
+    if words & {"pa", "ap", "frontal"}:
+        yield View.PA
+
+
+def _names_views(tokens: Sequence[Token]) -> bool:
+    return any(
+        t.text in {"view", "views", "projection", "projections", "radiograph", "radiographs", "films", "images"}
+        for t in tokens
+    )
+
+
+def _read_state(exam: Exam, section: str, tokens: Sequence[Token], mentions: Sequence[Mention], m: Mention) -> None:
+    denied = any(c.kind in {"neg", "not"} and 0 <= m.first - c.last <= 6 for c in mentions)
+    planned = any(c.kind in {"ignore", "hedge", "modal"} and c.last < m.first for c in mentions)
+    gone = any(t.text in _GONE for t in tokens[max(0, m.first - 4) : m.last + 6])
+    if planned and not denied:
+        return
+    span = Span({"immob": "immobilisation", "bone": "bone_quality"}.get(m.kind, m.kind), m.start, m.end, section)
+    if m.kind == "immob":
+        if exam.immobilisation is None:
+            exam.immobilisation = "none" if denied or gone else m.value
+            exam.spans.append(span)
+    elif m.kind == "hardware" and exam.hardware is None:
+        exam.hardware = not (denied or gone)
+        exam.spans.append(span)
+    elif m.kind == "bone" and not denied and exam.bone_quality != "osteopenia":
+        exam.bone_quality = m.value
+        exam.spans = [s for s in exam.spans if s.field != "bone_quality"] + [span]

@@ -1,0 +1,116 @@
+"""Statements of fractures: one head, its presence, its bones and what is said of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from wristmir_ray.anatomy import Presence
+from wristmir_ray.mining.attributes import read_values
+from wristmir_ray.mining.clauses import Clause, Head
+from wristmir_ray.mining.context import Context
+from wristmir_ray.mining.described import following_attributes
+from wristmir_ray.mining.statements import MAX_SPAN, Statement
+from wristmir_ray.mining.terms import Mention
+
+_WHOLE = frozenset({"all", "one", "many", "verb"})
+
+
+def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statement]:
+    """Yield the statements of one head: one, or one a bone where types or doubts differ."""
+    if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in head.adjectives):
+        return
+    regions = head.regions or ([head.mention] if head.kind == "combo" else _fallback(clause, head))
+    own = [*head.adjectives, *following_attributes(clause, head)]
+    own += [head.mention] if head.mention.kind == "type" else []
+    start, end = _extent(clause, head)
+    statement = Statement(
+        "fracture",
+        start,
+        end,
+        presence=_presence(head),
+        regions=[r for r in regions if not any(r is h for h in head.hedged_regions)],
+        values=read_values(clause, own, context, regions) if head.neg is None else {},
+        head=head.kind,
+        known=head.known or head.kind in {"part", "compound"},
+        second=head.second,
+        latent=head.latent,
+        plural=head.kind == "many",
+        whole=head.kind in _WHOLE or head.kind == "deny",
+    )
+    if statement.regions or not head.hedged_regions:
+        yield from _dealt(clause, head, statement, context)
+    if head.hedged_regions and head.neg is None:
+        yield Statement(
+            "fracture", start, end, Presence.UNCERTAIN, head.hedged_regions, head=head.kind, latent=head.latent
+        )
+
+
+def _dealt(clause: Clause, head: Head, statement: Statement, context: Context) -> Iterator[Statement]:
+    """Deal adjectives out to bones where each has its own; else pass the statement on.
+
+    `Buckle and transverse fractures of the radius and ulna, respectively`; `mildly displaced distal
+    radius and nondisplaced ulnar styloid fractures`.
+    """
+    own = _respective(clause, head, statement.regions) or _interleaved(head, statement.regions)
+    if not own:
+        yield statement
+        return
+    for region, adjectives in zip(statement.regions, own, strict=True):
+        values = {**statement.values, **read_values(clause, adjectives, context)}
+        yield replace(statement, regions=[region], values=values)
+
+
+def _respective(clause: Clause, head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
+    types = [a for a in head.adjectives if a.kind == "type"]
+    said = "respectively" in clause.words(clause.first, clause.last)
+    return [[t] for t in types] if said and len(types) == len(regions) > 1 else []
+
+
+def _interleaved(head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
+    """Return each bone's own adjectives where a later bone, too, has some before it."""
+    before = [r for r in regions if r.last < head.mention.first]
+    if len(before) < 2 or len(before) != len(regions):
+        return []
+    starts = [0, *(r.last for r in before[:-1])]
+    own = [[a for a in head.adjectives if s <= a.first < r.first] for s, r in zip(starts, before, strict=True)]
+    return own if all(own) else []
+
+
+def _presence(head: Head) -> Presence:
+    if head.neg is not None:
+        return Presence.ABSENT
+    if head.hedge is not None or head.kind == "weak":
+        return Presence.UNCERTAIN
+    return Presence.PRESENT
+
+
+def _extent(clause: Clause, head: Head) -> tuple[int, int]:
+    cues = [c for c in (head.neg, head.hedge) if c is not None]
+    start = min(clause.tokens[head.first].start, *(c.start for c in cues), head.mention.start)
+    end = max(head.mention.end, *(c.end for c in cues), 0)
+    return (start, end) if end - start <= MAX_SPAN else (head.mention.start, head.mention.end)
+
+
+def _fallback(clause: Clause, head: Head) -> list[Mention]:
+    """Return the bones of a head that names none: free ones before it, else after it."""
+    if head.kind in {"compound", "part"}:
+        return []
+    if head.neg is not None:  # `the ulna is normal, without fracture`
+        taken = {r.first for h in clause.heads for r in h.regions}
+        free = [m for m in clause.mentions if m.kind == "region" and m.first not in taken]
+        blocking = {"other", "all"}
+    else:
+        free, blocking = [r for r in clause.free_regions() if not _has_statement(clause, r)], {"other", "all", "intact"}
+    walls = [
+        m.first
+        for m in clause.mentions
+        if m.kind in blocking or m in [h.mention for h in clause.heads if h is not head]
+    ]
+    before = [r for r in free if r.first < head.first and not any(r.first < w < head.first for w in walls)]
+    after = [r for r in free if r.first > head.mention.last and not any(head.mention.last < w < r.first for w in walls)]
+    chosen = before or after
+    clause.claimed.update(r.first for r in chosen)
+    return chosen
+
+
+def _has_statement(clause: Clause, region: Mention) -> bool:
+    return any(m.kind == "intact" for m in clause.mentions if 0 < m.first - region.last <= 3)

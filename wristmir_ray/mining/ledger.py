@@ -1,0 +1,232 @@
+"""What a report has said so far: statements in, findings out.
+
+Rules, in this order:
+- A statement with bones is about these. One without takes the bones of its list header (`Distal
+  radius: ...`), else of what was just spoken of (`it`, `the fracture`, `the latter`, `both`), else,
+  where it denies a fracture, all three.
+- The same bone and side again is the same finding, its fields united, unless the types differ or
+  the report says `second`, `another`, `separate`.
+- The strongest word wins over the whole body: present, then uncertain, then absent.
+- What the indication or the history claims makes no finding; it is what `the fracture` of the body
+  may refer to, and its detail may complete what the body confirms.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from wristmir_ray.anatomy import Presence
+from wristmir_ray.mining.drafts import Draft, Span, places
+from wristmir_ray.mining.findings import CROPPED, Place
+from wristmir_ray.mining.statements import Statement
+from wristmir_ray.mining.terms import Mention
+
+_RANK = {Presence.ABSENT: 0, Presence.UNCERTAIN: 1, Presence.PRESENT: 2}
+_SIGN_HEADS = frozenset({"weak", "lucency"})
+_MAX_DRAFTS = 48
+
+
+class Ledger:
+    """Takes statements in reading order; `section`, `header` and `side` are set by the reader."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+        self.latents: list[Draft] = []
+        self.denials: list[tuple[str | None, Span]] = []
+        self.section = "body"
+        self.header: list[Mention] = []
+        self.header_filled = self.header_open = True
+        self.side: str | None = None
+        self._focus: list[Draft] = []
+        self._new_focus: list[Draft] = []
+        self._last: list[tuple[Place, Mention]] = []
+        self._pending: list[Statement] = []
+
+    def end_sentence(self) -> None:
+        """Make what this sentence found the thing that the next one may refer to."""
+        if self._new_focus:
+            self._focus, self._new_focus = self._new_focus, []
+
+    def add(self, statement: Statement, latent: bool) -> None:
+        """Take one statement; `latent`: its section makes no findings."""
+        if len(self.drafts) >= _MAX_DRAFTS:
+            return
+        side = statement.side or self.side
+        if latent or statement.latent:
+            self._latent(statement, side)
+        elif statement.kind == "fracture":
+            self._fracture(statement, side)
+        elif statement.kind == "denial":
+            self._denial(statement, side)
+        elif statement.kind == "attribute":
+            self._attribute(statement, side)
+        else:
+            for place, mention in self._last:
+                self._open(place, mention, side, statement)
+
+    def settle(self, regions: Sequence[Mention]) -> None:
+        """Give bones that stand alone (`Location: distal radius`) to a fracture that still has none."""
+        for statement in self._pending:
+            statement.regions = list(regions)
+            self._fracture(statement, statement.side or self.side)
+        self._pending = []
+        self._last = [(p, r) for r in regions for p in places(r)]
+
+    # ------------------------------------------------------------ statements
+
+    def _fracture(self, s: Statement, side: str | None) -> None:
+        regions = s.regions or self._heading(s)
+        pairs = [(p, r) for r in regions for p in places(r)]
+        if not pairs and s.second and s.presence is not Presence.ABSENT:
+            pairs = self._last  # `... and a separate oblique fracture`
+        if pairs:
+            self._last = pairs
+            for place, mention in pairs:
+                self._open(place, mention, side, s)
+        elif s.presence is Presence.ABSENT:
+            self._deny_all(s, side)
+        elif targets := self._referred(s):
+            for draft in targets:
+                self._update(draft, s)
+        elif self._last and (s.presence is Presence.UNCERTAIN or s.known):
+            for place, mention in self._last:
+                self._open(place, mention, side, s)
+        elif s.head not in {"weak", "lucency", "injury", "involvement", "compound", "part"}:
+            self._pending.append(s)
+
+    def _heading(self, s: Statement) -> list[Mention]:
+        """Return the bones of the list header; a denial after its own sentence is about more than them."""
+        return self.header if self.header_open or s.presence is not Presence.ABSENT else []
+
+    def _denial(self, s: Statement, side: str | None) -> None:
+        regions = s.regions or self._heading(s)
+        for mention in regions:
+            for place in places(mention):
+                self._open(place, mention, side, s)
+        if not regions and s.whole:
+            self._deny_all(s, side)
+
+    def _deny_all(self, s: Statement, side: str | None) -> None:
+        line = s.head == "line" and (self._focus or self._new_focus)
+        if (s.whole or s.head == "line") and not line:
+            self.denials.append((side, Span("presence", s.start, s.end, self.section)))
+
+    def _attribute(self, s: Statement, side: str | None) -> None:
+        regions = s.regions or self.header
+        if regions:
+            for mention in regions:
+                for place in places(mention):
+                    self._describe(place, mention, side, s)
+            return
+        for draft in self._referred(s):
+            self._update(draft, s)
+
+    def _describe(self, place: Place, mention: Mention, side: str | None, s: Statement) -> None:
+        found = [
+            d for d in self.drafts if d.place is place and d.side in (side, None) and d.presence is not Presence.ABSENT
+        ]
+        if found:
+            self._update(found[-1], s)
+        elif "healing" in s.values or any(d.place is place for d in self.latents):
+            self._open(place, mention, side, s)
+
+    def _latent(self, s: Statement, side: str | None) -> None:
+        if s.kind not in {"fracture", "attribute"} or s.presence is Presence.ABSENT:
+            return
+        for mention in s.regions:
+            for place in places(mention):
+                draft = Draft(place, side, s.presence)
+                self._record(draft, mention, s)
+                self.latents.append(draft)
+
+    # ------------------------------------------------------------ drafts
+
+    def _referred(self, s: Statement) -> list[Draft]:
+        """Return the drafts that a statement without bones speaks of."""
+        focus = self._new_focus or self._focus
+        if s.ref and len(focus) < 2 <= len(self._focus):
+            focus = self._focus
+        if s.ref in {"former", "latter"} and len(focus) > 1:
+            return [focus[0] if s.ref == "former" else focus[-1]]
+        present = [d for d in self.drafts if d.presence is not Presence.ABSENT]
+        if s.ref == "both" or (s.plural and s.known):
+            return focus if len(focus) > 1 else present
+        fitting = [d for d in focus if d.fits(s.values)] or [d for d in present if d.fits(s.values)][-1:]
+        if s.kind == "fracture" and not s.known and not s.plural:
+            return fitting[-1:]
+        if fitting or (s.kind == "attribute" and "healing" not in s.values):
+            return fitting
+        return self._promote(s)
+
+    def _promote(self, s: Statement) -> list[Draft]:
+        """Turn the fractures of the history into findings where the body confirms them (`callus is seen`)."""
+        out: list[Draft] = []
+        if any(d.presence is not Presence.ABSENT for d in self.drafts):
+            return out
+        for old in {(d.place, d.side): d for d in self.latents}.values():
+            draft = Draft(old.place, old.side, Presence.PRESENT)
+            draft.evidence += [e for e in old.evidence if e.field == "region"]
+            draft.evidence.append(Span("presence", s.start, s.end, self.section))
+            self.drafts.append(draft)
+            self._new_focus.append(draft)
+            out.append(draft)
+        return out
+
+    def _open(self, place: Place, mention: Mention, side: str | None, s: Statement) -> None:
+        """Find the draft that a statement about this bone belongs to, or start one; record it."""
+        same = [d for d in self.drafts if d.place is place and (d.side == side or None in (d.side, side))]
+        there = [d for d in same if (d.presence is Presence.ABSENT) == (s.presence is Presence.ABSENT)]
+        fitting = [d for d in there if d.fits(s.values)] if not s.second else []
+        if fitting:
+            draft = fitting[-1]
+        else:
+            draft = Draft(place, side, s.presence, weak=s.head in _SIGN_HEADS)
+            self.drafts.append(draft)
+        draft.side = draft.side or side
+        self._record(draft, mention, s)
+        if draft.presence is not Presence.ABSENT and draft not in self._new_focus:
+            self._new_focus.append(draft)
+
+    def _record(self, draft: Draft, mention: Mention, s: Statement) -> None:
+        draft.evidence.append(Span("region", mention.start, mention.end, self.section))
+        draft.evidence.append(Span("presence", s.start, s.end, self.section))
+        self._update(draft, s)
+
+    def _update(self, draft: Draft, s: Statement) -> None:
+        if s.kind == "fracture":
+            named = draft.weak and s.head not in _SIGN_HEADS
+            draft.weak &= not named
+            if named or _RANK[s.presence] > _RANK[draft.presence]:
+                draft.presence = s.presence
+                draft.evidence = [e for e in draft.evidence if e.field != "presence"]
+                draft.evidence.append(Span("presence", s.start, s.end, self.section))
+        if draft.presence is Presence.ABSENT:
+            return
+        for name, value in s.values.items():
+            draft.set(name, value, self.section)
+        if s.kind != "denial" and draft in self.drafts and draft not in self._new_focus:
+            self._new_focus.append(draft)
+
+    # ------------------------------------------------------------ the end
+
+    def close(self) -> list[Draft]:
+        """Return the findings: what is there, what is denied, in the order of `Place`."""
+        there = [d for d in self.drafts if d.presence is not Presence.ABSENT]
+        there = [
+            d
+            for d in there
+            if not d.weak or not any(o is not d and o.place is d.place and o.side == d.side for o in there)
+        ]
+        out = list(there)
+        for draft in self.drafts:
+            if draft.presence is Presence.ABSENT and not _covered(out, draft.place, draft.side):
+                out.append(draft)
+        for side, span in self.denials:
+            for place in CROPPED:
+                if not _covered(out, place, side):
+                    region = Span("region", span.start, span.end, span.section)
+                    out.append(Draft(place, side, Presence.ABSENT, {}, [region, span]))
+        order = list(Place)
+        return sorted(out, key=lambda d: (order.index(d.place), d.side or ""))
+
+
+def _covered(drafts: Iterable[Draft], place: Place, side: str | None) -> bool:
+    return any(d.place is place and (d.side == side or None in (d.side, side)) for d in drafts)

@@ -1,0 +1,178 @@
+"""A report's sections and sentences, as character ranges.
+
+Only *body* sections (findings, impression, addendum, text without a heading) make findings. What
+the indication, the history, the comparison or the technique says is another time's or another
+person's claim.
+"""
+
+import re
+from dataclasses import dataclass
+
+BODY = frozenset({"findings", "impression", "addendum", "body"})
+_SHUT = BODY | {"recommendation"}
+
+_HEADINGS = {
+    "findings": r"findings?|results?|report|description|radiographic findings|observations?|body of report|xr findings",
+    "impression": r"impressions?|conclusions?|opinion|interpretation|summary|diagnosis|assessment|final diagnosis"
+    r"|comments?|radiologist'?s? impression|imp|concl",
+    "addendum": r"addendum",
+    "indication": r"(?:clinical |study )?indications?|reason for (?:the )?(?:exam(?:ination)?|study|test|request|visit)|reason"
+    r"|clinical question|question|request|referral|ind",
+    "history": r"(?:clinical |patient |relevant |medical )?(?:history|information|info|details?|data|context|background|notes?)"
+    r"|clinical|hx|signs? and symptoms|mechanism(?: of injury)?|presentation|referring diagnosis|complaint|pre-?test diagnosis",
+    "comparison": r"comparisons?|prior stud(?:y|ies)|prior(?: exams?)?|previous(?: stud(?:y|ies)| exams?)?|comparison stud(?:y|ies)"
+    r"|compared (?:with|to)|prior imaging|previous imaging",
+    "technique": r"techniques?|projections?|views?|number of views|imaging technique|protocol|radiation dose",
+    "procedure": r"procedures?|(?:type of )?exam(?:ination)?s?(?: performed)?|study|title|exam type|study type|accession(?: number)?",
+    "recommendation": r"recommendations?|plan|follow-?up(?: recommendations?)?|advice|communication|signed(?: by)?|dictated by"
+    r"|electronically signed(?: by)?|attending|notification",
+}
+_HEADING = re.compile(
+    r"(?:(?<=\n)|\A|(?<=[.;!?\]]\s)|(?<=[.;!?]\s\s))[ \t>*#_]*(?:"
+    + "|".join(f"(?P<{name}>{words})" for name, words in _HEADINGS.items())
+    + r")[ \t*_]*(?:\(?[ \t]*(?:right|left|bilateral)?[ \t]*\)?)(?::+|[ \t]+[-\u2013\u2014]+(?=[ \t\n])|(?<=[A-Z])[ \t]*(?=\r?\n)|[ \t]*(?=\r?\n))",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(
+    r"(?:(?<=\n)|\A|(?<=[.;!?]\s))[ \t>*#_]*(?P<title>(?:[^\n.:;]{0,40}\b)?"
+    r"(?:x-?\s?rays?|xr|cr|dx|radiographs?|radiography|plain films?|films?|series|views?)\b[^\n.:;]{0,60}"
+    r"|(?:left|right|l|r|bilateral|both)\b[^\n.:;]{0,12}\b(?:wrists?|forearms?)\b[^\n.:;]{0,60}?(?=:))"
+    r"(?::|\.?[ \t]*(?=\n)|\.(?=[ \t]))",
+    re.IGNORECASE,
+)
+_STATES = re.compile(
+    r"fract|\bf?fx|#|normal|unremark|negative|\bno\b|intact|show|demonstr|reveal|confirm|compar|prior|previous|which|recommend"
+    r"|repeat|follow|obtained|suggest|healing|\bthere\b|may be",
+    re.IGNORECASE,
+)
+"""Words of a sentence: a line with one of them is no title, though it speaks of radiographs."""
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
+_STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:dr|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
+)
+_BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?\d{1,2}[.)](?=[ \t])[ \t]*)")
+_OPEN_END = re.compile(
+    r"(?:[,(/&+-]|\b(?:of|the|a|an|in|with|and|or|no|at|to|is|are|distal|for|by|through|without|not))\s*$",
+    re.IGNORECASE,
+)
+_WRAP_CHARS = 55
+"""A line this long that ends without a stop was wrapped by the editor, so its sentence goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section: its kind and the characters [start, end) of its text, heading excluded."""
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Characters [start, end) of one sentence; `line_start`: it opens a line."""
+
+    start: int
+    end: int
+    line_start: bool
+
+
+def split_sections(text: str) -> list[Section]:
+    """Return the sections in order; text before the first heading is `body`."""
+    marks = [(m.start(), m.end(), m.lastgroup or "body") for m in _HEADING.finditer(text)]
+    found = [m for m in _TITLE.finditer(text) if not _STATES.search(m.group("title"))]
+    titles = [(m.start("title"), m.end(), "title") for m in found]
+    taken = [(a, b) for a, b, _ in marks]
+    marks += [t for t in titles if not any(a < t[1] and t[0] < b for a, b in taken)]
+    marks.sort()
+    out: list[Section] = []
+    if not marks or marks[0][0] > 0:
+        out.append(Section("body", 0, marks[0][0] if marks else len(text)))
+    for i, (start, end, kind) in enumerate(marks):
+        stop = marks[i + 1][0] if i + 1 < len(marks) else len(text)
+        if kind == "title":  # the title is a line of its own; what follows is the body
+            out += [Section("procedure", start, end), Section("body", end, stop)]
+        else:
+            out.append(Section(kind, end, stop))
+    filled = {s.kind for s in out if text[s.start : s.end].strip()}
+    last = max((i for i, s in enumerate(out) if s.kind not in _SHUT), default=-1)
+    described = bool(filled & {"findings", "body"})
+    return [p for i, s in enumerate(out) for p in _release_body(text, s, described, bool(filled & BODY), i == last)]
+
+
+def _release_body(text: str, section: Section, described: bool, has_body: bool, last: bool) -> list[Section]:
+    """Give back as body what stands below a history-like section without a heading of its own.
+
+    Args:
+        text: the report.
+        section: one of its sections.
+        described: whether the report has findings somewhere (not an impression alone).
+        has_body: whether it has findings or an impression.
+        last: whether no further section of the exam follows.
+    """
+    if section.kind in _SHUT:
+        return [section]
+    sentences = split_sentences(text, section.start, section.end)
+    lead = len(text[section.start : section.end]) - len(text[section.start : section.end].lstrip())
+    blank = _BLANK_LINE.search(text, section.start + lead, section.end)
+    line = next((s.start for s in sentences[1:] if s.line_start), None)
+    if blank and last and not has_body:
+        cut = blank.start()
+    elif not described and line is not None:
+        cut = line
+    elif not has_body and last and len(sentences) > 1:
+        cut = sentences[1].start
+    else:
+        return [section]
+    return [Section(section.kind, section.start, cut), Section("body", cut, section.end)]
+
+
+def split_sentences(text: str, start: int, end: int) -> list[Sentence]:
+    """Return the sentences of `text[start:end]`; list items and wrapped lines are told apart."""
+    out: list[Sentence] = []
+    begin, fresh = start, True
+    for m in _STOP.finditer(text, start, end):
+        newline = m.group() == "\n"
+        if newline and not _line_ends(text, begin, m.start(), m.end(), end):
+            continue
+        if not newline and _goes_on(text, begin, m):
+            continue
+        out += _trimmed(text, begin, m.end(), fresh)
+        fresh = newline or (fresh and not text[begin : m.end()].strip())
+        begin = m.end()
+    return out + _trimmed(text, begin, end, fresh)
+
+
+def _goes_on(text: str, begin: int, stop: re.Match[str]) -> bool:
+    before = text[max(begin, stop.start() - 12) : stop.start()]
+    if "?" in stop.group() and (not before or before[-1].isspace() or before[-1] == "("):
+        return True
+    return (
+        stop.group() == "." and _ABBREVIATION.search(before) is not None and not before.lower().endswith((" i", " v"))
+    )
+
+
+def _line_ends(text: str, begin: int, at: int, after: int, end: int) -> bool:
+    line = text[text.rfind("\n", max(begin - 200, 0), at) + 1 : at].rstrip()
+    rest = text[after : text.find("\n", after, end) if text.find("\n", after, end) >= 0 else end]
+    if not line or not rest.strip():
+        return True
+    if _BULLET.match(rest) or re.match(r"[ \t]*[A-Za-z][\w /]{0,30}:", rest):
+        return True
+    if _OPEN_END.search(line) or rest.lstrip()[0].islower():
+        return False
+    return len(line) < _WRAP_CHARS
+
+
+def _trimmed(text: str, start: int, end: int, line_start: bool) -> list[Sentence]:
+    while start < end and text[start].isspace():
+        line_start |= text[start] == "\n"
+        start += 1
+    if line_start and (m := _BULLET.match(text, start, end)):
+        start = m.end()
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return [Sentence(start, end, line_start)] if start < end else []

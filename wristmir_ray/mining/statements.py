@@ -1,0 +1,39 @@
+"""What a clause says: the unit that the ledger takes.
+
+fracture   a head with its presence, bones, type, displacement, healing, ...
+denial     bones said to be intact (`the ulna is normal`), or all of them (`bones are intact`)
+attribute  something said of a fracture that another clause named (`there is callus`)
+doubt      a hedge without a head (`... but cannot be excluded`)
+"""
+
+from dataclasses import dataclass, field
+
+from wristmir_ray.anatomy import Presence
+from wristmir_ray.mining.attributes import Values
+from wristmir_ray.mining.terms import Mention
+
+MAX_SPAN = 400
+"""Characters of the longest quote that carries a statement."""
+
+
+@dataclass(slots=True)
+class Statement:
+    """One statement of a clause. `start`, `end`: the characters that carry it."""
+
+    kind: str
+    start: int
+    end: int
+    presence: Presence = Presence.PRESENT
+    regions: list[Mention] = field(default_factory=list)
+    values: Values = field(default_factory=dict)
+    head: str = ""
+    """Kind of the head: one, many, line, weak, part, ..., type, combo, deny."""
+    known: bool = False
+    second: bool = False
+    latent: bool = False
+    plural: bool = False
+    whole: bool = False
+    """A denial of every bone."""
+    ref: str = ""
+    """former, latter or both."""
+    side: str | None = None

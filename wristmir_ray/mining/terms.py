@@ -1,0 +1,219 @@
+"""The term table: how reports write a concept, its canonical value, its RadLex identifier.
+
+`terms.csv` holds the clinical terms and `cues.csv` the words of negation and hedging. Both are
+expanded into one prefix tree over words, matched longest first. A word that no
+phrase holds is read as the one vocabulary word of six letters or more at edit distance 1 (insertion, deletion,
+substitution, transposition): typing errors. Words of negation never take part in that, neither as
+what is meant nor as what is mended: they decide too much.
+"""
+
+import csv
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from wristmir_ray.mining.tokens import Token
+
+_GRADES = {
+    "salter_harris_i": "i 1 one",
+    "salter_harris_ii": "ii 2 two ll 11",
+    "salter_harris_iii": "iii 3 three",
+    "salter_harris_iv": "iv 4 four",
+    "salter_harris_v": "v 5 five",
+}
+_SALTER = (
+    "salter harris",
+    "salter",
+    "sh",
+    "s h",
+    "salter harris sh",
+    "s / h",
+    "salterharris",
+    "saltar harris",
+    "s . h .",
+    "s . h",
+)
+_BETWEEN = (
+    "",
+    "type",
+    "grade",
+    "class",
+    "( sh )",
+    "( sh ) type",
+    "fracture type",
+    "injury type",
+    "fracture , type",
+    "classification",
+    "configuration",
+)
+_MIN_FUZZY = 6
+_MIN_TYPED = 5
+_NEVER_MENDED = frozenset({"neg", "not", "spare", "plain"})
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One canonical value of one kind; `rid` is empty where RadLex has none."""
+
+    kind: str
+    value: str
+    rid: str
+    preferred: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A term found in a sentence: tokens [first, last], characters [start, end)."""
+
+    term: Term
+    first: int
+    last: int
+    start: int
+    end: int
+
+    @property
+    def kind(self) -> str:
+        return self.term.kind
+
+    @property
+    def value(self) -> str:
+        return self.term.value
+
+
+class _Node:
+    __slots__ = ("next", "term")
+
+    def __init__(self) -> None:
+        self.next: dict[str, _Node] = {}
+        self.term: Term | None = None
+
+
+class TermTable:
+    """The prefix tree of all phrases and the vocabulary for mending typing errors."""
+
+    def __init__(self, terms: Sequence[tuple[Term, str]], cues: Sequence[tuple[Term, str]]) -> None:
+        self._root = _Node()
+        phrases = [(t, p) for t, p in itertools.chain(cues, terms) if t.kind != "spelling"]
+        for term, phrase in phrases:
+            if term.kind != "plain":
+                self._add(term, phrase)
+        self._known = frozenset(w for _, p in phrases for w in p.split())
+        negations = {p for t, p in phrases if t.kind in _NEVER_MENDED}
+        fuzzy = {w for t, p in phrases if t.kind not in _NEVER_MENDED for w in p.split() if w.isalpha()} - negations
+        self._deletes: dict[str, set[str]] = {}
+        for word in sorted(w for w in fuzzy if len(w) >= _MIN_FUZZY):
+            for key in _deletions(word):
+                self._deletes.setdefault(key, set()).add(word)
+        self._mended = {wrong: t.value for t, wrong in terms if t.kind == "spelling"}
+        self._bound = len(self._mended) + 50_000  # texts are arbitrary
+
+    def _add(self, term: Term, phrase: str) -> None:
+        node = self._root
+        for word in phrase.split():
+            node = node.next.setdefault(word, _Node())
+        node.term = term
+
+    def mend(self, word: str) -> str:
+        """Return the vocabulary word that `word` misspells, or `word` itself."""
+        if word in self._mended:
+            return self._mended[word]
+        if len(word) < _MIN_TYPED or word in self._known or not word.isalpha():
+            return word
+        if len(self._mended) < self._bound:
+            near = set().union(*(self._deletes.get(k, set()) for k in _deletions(word)))
+            near = {w for w in near if is_one_edit(word, w)}
+            self._mended[word] = min(near, key=lambda w: (abs(len(w) - len(word)), w)) if near else word
+        return self._mended.get(word, word)
+
+    def find(self, tokens: Sequence[Token]) -> list[Mention]:
+        """Return the mentions in a sentence: leftmost, longest, not overlapping."""
+        words = [self.mend(t.text) for t in tokens]
+        out: list[Mention] = []
+        i, n = 0, len(words)
+        while i < n:
+            node, last, term, j = self._root, -1, None, i
+            while j < n and (node := node.next.get(words[j])):  # type: ignore[assignment]
+                if node.term is not None:
+                    last, term = j, node.term
+                j += 1
+            if term is None:
+                i += 1
+                continue
+            if term.kind == "angdir" and words[i] in {"radial", "ulnar"}:
+                last = i  # the noun after the direction is a mention of its own
+            out.append(Mention(term, i, last, tokens[i].start, tokens[last].end))
+            i = last + 1
+        return out
+
+
+def _deletions(word: str) -> Iterator[str]:
+    yield word
+    for i in range(len(word)):
+        yield word[:i] + word[i + 1 :]
+
+
+def is_one_edit(a: str, b: str) -> bool:
+    """Return whether one insertion, deletion, substitution or swap of neighbours turns `a` into `b`."""
+    if a == b:
+        return False
+    if len(a) > len(b):
+        a, b = b, a
+    i = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    if len(a) < len(b):
+        return len(b) - len(a) == 1 and a[i:] == b[i + 1 :]
+    swapped = a[i + 1 : i + 2] + a[i : i + 1]
+    return a[i + 1 :] == b[i + 1 :] or (swapped == b[i : i + 2] and a[i + 2 :] == b[i + 2 :])
+
+
+def _expand(phrase: str) -> Iterator[str]:
+    """Yield every wording of a phrase: `a|b` alternatives, `c?` optional, `_` a blank, a lone `?` itself."""
+    choices = []
+    for word in phrase.split():
+        optional = len(word) > 1 and word.endswith("?")
+        options = word.removesuffix("?").split("|") if optional else word.split("|")
+        choices.append([*options, ""] if optional else options)
+    for words in itertools.product(*choices):
+        yield " ".join(w.replace("_", " ") for w in words if w)
+
+
+def _read(name: str) -> list[tuple[Term, str]]:
+    text = resources.files(__package__).joinpath(name).read_text()
+    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    out = []
+    for row in rows:
+        term = Term(row["kind"], row["value"], row["rid"], row["preferred"])
+        wordings = {w for p in row["phrases"].split(";") for w in _expand(p.strip()) if w}
+        out += [(term, w) for w in sorted(wordings)]
+    return out
+
+
+def _salter() -> list[tuple[Term, str]]:
+    out = []
+    rid = {f"salter_harris_{g}": f"RID{4684 + i}" for i, g in enumerate(("i", "ii", "iii", "iv", "v"), 1)}
+    for value, numerals in _GRADES.items():
+        grade = value.removeprefix("salter_harris_")
+        term = Term("type", value, rid[value], f"Salter-Harris type {grade.upper()} fracture")
+        for name, between, n in itertools.product(_SALTER, _BETWEEN, numerals.split()):
+            out.append((term, " ".join(f"{name} {between} {n}".split())))
+        for n in numerals.split():
+            out += [(term, f"type {n} {w}") for w in (*_SALTER, "physeal", "growth plate", "epiphyseal")]
+            out += [(term, f"grade {n} {w}") for w in _SALTER] + [(term, f"{n} {w}") for w in _SALTER[:1]]
+        out += [(term, f"sh{n}") for n in numerals.split()] + [(term, f"salter{grade}")]
+        grades = Term("grade", value, rid[value], "")
+        out += [(grades, f"{word} {n}") for word in ("type", "grade", "class") for n in numerals.split()]
+    generic = Term("type", "salter_harris", "RID4684", "Salter-Harris fracture")
+    return out + [(generic, name) for name in (*_SALTER, "salter harris ( sh )", "salter harris type")]
+
+
+@lru_cache(maxsize=1)
+def load_terms() -> TermTable:
+    """Return the table of this package, read once a process."""
+    return TermTable([*_read("terms.csv"), *_salter()], _read("cues.csv"))
+
+
+def radlex(kind: str, value: str) -> str:
+    """Return the RadLex identifier of a canonical value, empty where RadLex has none."""
+    rows = [t for t, _ in [*_read("terms.csv"), *_salter()] if (t.kind, t.value) == (kind, value)]
+    return rows[0].rid if rows else ""

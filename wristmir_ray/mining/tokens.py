@@ -1,0 +1,40 @@
+"""Words of a report with their character offsets."""
+
+import re
+from dataclasses import dataclass
+
+_WORD = re.compile(
+    r"(?:w/o|r/o|s/p|h/o|f/u|b/l)(?![^\W\d_])|\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![^\W\d_])|[^\W\d_]+(?:['’](?:t|s)(?![^\W\d_]))?"
+    r"|\d+(?:\.\d+)?|##|[^\w\s]|_"
+)
+_HYPHENS = {"-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212"}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One word, number or mark; `text` is lower case, [start, end) its place in the report."""
+
+    text: str
+    start: int
+    end: int
+
+
+def tokenise(text: str, start: int, end: int) -> list[Token]:
+    """Return the tokens of `text[start:end]`.
+
+    A hyphen inside a word is a blank (`Salter-Harris` = `salter harris`); one with a blank on a
+    side is a dash and becomes the mark `--`. Offsets are those of `text` itself.
+    """
+    out: list[Token] = []
+    for m in _WORD.finditer(text, start, end):
+        word = m.group()
+        a, b = m.span()
+        if not word.isprintable():
+            continue
+        if word in _HYPHENS:
+            blank = a == start or b == end or text[a - 1].isspace() or text[b].isspace()
+            if blank or word == "\u2014":
+                out.append(Token("--", a, b))
+            continue
+        out.append(Token(word.lower().replace("’", "'"), a, b))
+    return out
