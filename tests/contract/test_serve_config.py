@@ -32,7 +32,7 @@ def test_serve_takes_it(config: dict[str, Any]) -> None:
 def test_we_take_its_arguments(config: dict[str, Any], deployments: dict[str, dict[str, Any]]) -> None:
     given = config["applications"][0]["args"]
     assert set(given) == set(ServeArgs.model_fields)
-    assert ServeArgs(**given) == ServeArgs()
+    assert ServeArgs(**given) == ServeArgs(root=given["root"])
     assert BatchSettings(**deployments["Encode"]["user_config"]) == BatchSettings()
     assert SearchSettings(**deployments["Search"]["user_config"]) == SearchSettings()
 

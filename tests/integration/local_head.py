@@ -81,7 +81,7 @@ def local_head(cwd: Path) -> Iterator[Head]:
             end_session(head)
 
 
-def wait_for(url: str, process: "subprocess.Popen[bytes]", seconds: float = 120.0) -> None:
+def wait_for(url: str, process: "subprocess.Popen[bytes]", seconds: float = 240.0) -> None:
     """Return once `url` answers 200; raise when the process ends or the time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -111,7 +111,7 @@ def test_a_query_goes_through_what_the_archive_went_through(archive: Path) -> No
         bones[4 + i, i] = 0.9
     for name, classes, output in ((ROI_DETECTOR, (Region.WRIST,), roi), (BONE_DETECTOR, BONES, bones)):
         model = constant_network(output)
-        spec = DetectorSpec(classes, 64, 0.5, 0.5).sealed(model)
+        spec = DetectorSpec(classes, 64, (0.5,) * len(classes), 0.5).sealed(model)
         folder = storage.run_uri(str(archive), name, "m1")
         storage.write_bytes(storage.join(folder, MODEL_FILE), model)
         storage.write_bytes(storage.join(folder, SPEC_FILE), spec.to_json().encode())

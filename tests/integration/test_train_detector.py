@@ -120,4 +120,4 @@ def test_rectangles_are_learned_and_both_measures_agree(tmp_path: Path) -> None:
             storage.join(storage.run_uri(str(tmp_path), BONE_DETECTOR, done.runs[BONE_DETECTOR]), "detector.json")
         )
     )
-    assert 0.002 <= spec["score_threshold"] <= 0.9
+    assert all(0.01 <= t <= 0.9 for t in spec["score_thresholds"])

@@ -66,7 +66,7 @@ def publish_detector(root: str, name: str, boxes: Mapping[Region, tuple[float, f
         output[:4, i] = np.array(box) * side
         output[4 + i, i] = 0.9
     model = constant_network(output, side)
-    spec = DetectorSpec(tuple(boxes), side, score_threshold=0.3, iou_threshold=0.5).sealed(model)
+    spec = DetectorSpec(tuple(boxes), side, (0.3,) * len(boxes), iou_threshold=0.5).sealed(model)
     folder = storage.run_uri(root, name, RUN)
     storage.write_bytes(storage.join(folder, MODEL_FILE), model)
     storage.write_bytes(storage.join(folder, SPEC_FILE), spec.to_json().encode())

@@ -108,7 +108,7 @@ def test_a_moved_pointer_is_not_overwritten_blindly(root: str, monkeypatch: pyte
     client, bucket, key = storage._s3(storage.join(root, "reports", storage.POINTER))
     old = client.head_object(Bucket=bucket, Key=key)["ETag"]
     storage.point_to(root, "reports", "one")
-    with pytest.raises(ClientError, match="PreconditionFailed|pre-condition"):
+    with pytest.raises(ClientError, match=r"PreconditionFailed|pre-condition"):
         boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"{}", IfMatch=old)
     assert json.loads(storage.read_bytes(f"s3://{bucket}/{key}"))["run_id"] == "one"
 

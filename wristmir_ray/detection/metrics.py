@@ -72,17 +72,28 @@ def at_threshold(ranked: Ranked, threshold: float) -> tuple[float, float, float]
     return precision, recall, f1
 
 
-def best_threshold(rankings: Sequence[Ranked], low: float = 0.002, high: float = 0.9) -> float:
-    """Return the score with the highest F1, averaged over regions: the geometric middle of the best plateau.
+def best_of_each(found: Sequence[Sequence[Detection]]) -> list[list[Detection]]:
+    """Return each image's best detection a region: a wrist has one of each, and preprocess takes one."""
+    best = []
+    for detections in found:
+        by_region: dict[Region, Detection] = {}
+        for d in sorted(detections, key=lambda d: -d.score):
+            by_region.setdefault(d.region, d)
+        best.append(list(by_region.values()))
+    return best
+
+
+def best_threshold(ranked: Ranked, low: float = 0.01, high: float = 0.9) -> float:
+    """Return the score with the highest F1: the geometric middle of the longest best plateau.
 
     A short training gives low scores, so that a fixed threshold would call good boxes missing.
 
     Args:
-        rankings: one a region.
+        ranked: the best detection of each image.
         low, high: the range of thresholds that are tried, in 100 equal ratios.
     """
     tried = np.geomspace(low, high, 101)
-    f1 = np.array([np.mean([at_threshold(r, float(t))[2] for r in rankings]) for t in tried])
+    f1 = np.array([at_threshold(ranked, float(t))[2] for t in tried])
     best = np.flatnonzero(f1 >= f1.max() - 1e-9)
     plateaus = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
     longest = max(plateaus, key=len)
@@ -90,29 +101,32 @@ def best_threshold(rankings: Sequence[Ranked], low: float = 0.002, high: float =
 
 
 def score(
-    found: Sequence[Sequence[Detection]], truth: Sequence[Truth], regions: Sequence[Region], threshold: float | None
-) -> tuple[dict[str, dict[str, float]], float]:
-    """Return figures by region (and `overall`, their plain mean), and the threshold they hold for.
+    found: Sequence[Sequence[Detection]], truth: Sequence[Truth], regions: Sequence[Region]
+) -> dict[str, dict[str, float]]:
+    """Return a detector's figures by region (and `overall`, their plain mean over regions that occur).
+
+    `map50` is over every detection. `precision`, `recall` and `f1` are of the best detection of each
+    image, as preprocess takes them, at `threshold`, the best one for these images.
 
     Args:
         found: detections down to a score near zero, so that AP50 sees the whole curve.
         truth: true boxes of the same images.
         regions: what the detector knows.
-        threshold: for precision, recall and F1; None takes `best_threshold` of these images.
     """
-    rankings = {region: rank(found, truth, region) for region in regions}
-    chosen = best_threshold(list(rankings.values())) if threshold is None else threshold
     figures: dict[str, dict[str, float]] = {}
-    for region, ranked in rankings.items():
-        precision, recall, f1 = at_threshold(ranked, chosen)
-        ap50 = average_precision(ranked)
+    taken = best_of_each(found)
+    for region in regions:
+        ranked = rank(taken, truth, region)
+        threshold = best_threshold(ranked)
+        precision, recall, f1 = at_threshold(ranked, threshold)
         figures[region.value] = {
             "precision": precision,
             "recall": recall,
             "f1": f1,
-            "map50": ap50,
+            "map50": average_precision(rank(found, truth, region)),
+            "threshold": threshold,
             "boxes": float(ranked.num_truth),
         }
     present = [f for f in figures.values() if f["boxes"]]
     overall = {n: float(np.mean([f[n] for f in present])) for n in ("precision", "recall", "f1", "map50")}
-    return {**figures, "overall": {**overall, "boxes": sum(f["boxes"] for f in present)}}, chosen
+    return {**figures, "overall": {**overall, "boxes": sum(f["boxes"] for f in present)}}

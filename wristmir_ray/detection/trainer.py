@@ -58,21 +58,22 @@ def train_target(
         data = write_yolo(samples, config.target, work / "data")
         best, figures = _fit(data, config, work, seed, threads, gpu)
         model = _export(best, config.image_size)
-    spec = DetectorSpec(CLASSES[config.target], config.image_size, LOWEST_SCORE, iou_threshold)
+    classes = CLASSES[config.target]
+    spec = DetectorSpec(classes, config.image_size, (LOWEST_SCORE,) * len(classes), iou_threshold)
     images, truth = images_and_truth(samples, config.target, Split.VAL)
     found = OnnxDetector(model, spec, threads).detect(images)
-    regions, threshold = score(found, truth, spec.classes, None)
+    regions = score(found, truth, classes)
+    thresholds = tuple(regions[c]["threshold"] for c in classes)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     metrics = {
         "map50": regions["overall"]["map50"],
         "regions": regions,
         "trainer": figures,
-        "score_threshold": threshold,
         "train_images": len(images_and_truth(samples, config.target, Split.TRAIN)[0]),
         "val_images": len(images),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
     }
-    return Trained(model, replace(spec, score_threshold=threshold).sealed(model), metrics)
+    return Trained(model, replace(spec, score_thresholds=thresholds).sealed(model), metrics)
 
 
 def _go_offline(work: Path) -> None:

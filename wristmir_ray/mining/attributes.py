@@ -153,7 +153,7 @@ def _read_displacement(clause: Clause, m: Mention, context: Context, out: Values
 
 
 def _degree(clause: Clause, m: Mention) -> Mention | None:
-    """Return the largest degree before `displaced` or `displacement` (`mild to moderate dorsal ...`), or after its colon."""
+    """Return the degree of a displacement: the largest before it, else the one after its colon or verb."""
     found: list[Mention] = []
     i = m.first - 1
     while i >= clause.first and m.first - i <= _REACH:

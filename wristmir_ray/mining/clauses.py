@@ -118,27 +118,29 @@ class Clause:
         i = region.first - 1
         while i >= self.first:
             left = self.ending.get(i)
-            if left is None:
-                if self.word(i) in JOINS:
-                    if direct:
-                        return False
-                    before = self.ending.get(i - 1)
-                    if before is not None and before.kind == "region":
-                        return self.owned(before, direct=False)
-                    if before is None or before.kind not in ADJECTIVES:
-                        return False
-                i -= 1
-                continue
-            if left.kind in HEAD_KINDS or left.kind == "type":
-                return True
-            if (left.kind, left.value) in NOUNS or left.kind == "other":
-                return by_noun
-            if left.kind == "region":
-                return self.owned(left, direct)
-            if left.kind == "neg" or (left.kind not in LIGHT and left.kind not in ADJECTIVES):
-                return False
-            i = left.first - 1
+            verdict = self._past_word(i, direct) if left is None else self._past_mention(left, direct, by_noun)
+            if verdict is not None:
+                return verdict
+            i = (left.first if left is not None else i) - 1
         return False
+
+    def _past_word(self, i: int, direct: bool) -> bool | None:
+        """Whether a bone right of token `i` is owned, None where the walk left goes on."""
+        if self.word(i) not in JOINS:
+            return None
+        before = self.ending.get(i - 1)
+        if not direct and before is not None and before.kind == "region":
+            return self.owned(before, direct=False)
+        return None if not direct and before is not None and before.kind in ADJECTIVES else False
+
+    def _past_mention(self, left: Mention, direct: bool, by_noun: bool) -> bool | None:
+        if left.kind in HEAD_KINDS or left.kind == "type":
+            return True
+        if (left.kind, left.value) in NOUNS or left.kind == "other":
+            return by_noun
+        if left.kind == "region":
+            return self.owned(left, direct)
+        return None if left.kind != "neg" and (left.kind in LIGHT or left.kind in ADJECTIVES) else False
 
     def coordinated(self, region: Mention, step: int) -> Iterator[Mention]:
         """Yield the bones joined to `region` by commas or conjunctions, leftwards (-1) or rightwards (1)."""

@@ -122,6 +122,9 @@ class _Scan:
         return h is not None and m.first - h.last <= 5 and not self.doubted
 
     def _hedge(self, m: Mention) -> None:
+        before = self.clause.ending.get(m.first - 1)
+        if self.clause.word(m.first) == "?" and before is not None and before.kind in {"disp", "heal", "ang"}:
+            return  # `displaced?`
         ahead = self.clause.head_after(m.last)
         following = next(
             (x for x in self.clause.mentions if x.first > m.last and x.kind not in {"verb", "copula", "known", "side"}),
@@ -136,7 +139,10 @@ class _Scan:
         ):
             self.hedge, self.doubted = m, False
             return
-        if self.neg is None and (following is None or self.clause.word(m.last + 1) in {"", ".", ",", ")", "?"}):
+        versus = self.clause.word(m.first) in {"versus", "vs"}
+        if self.neg is None and (
+            versus or following is None or self.clause.word(m.last + 1) in {"", ".", ",", ")", "?"}
+        ):
             _doubt_before(self.clause, m)
 
     def _head(self, head: Head) -> None:
@@ -232,7 +238,8 @@ def _latent(clause: Clause) -> None:
             continue
         reach = _reach(clause, m)
         for head in clause.heads:
-            head.latent |= m.first < head.mention.first < reach
+            advised = head.hedge is not None and clause.word(head.hedge.first).startswith("consider")
+            head.latent |= m.first < head.mention.first < reach and not advised
 
 
 def _reach(clause: Clause, cue: Mention) -> int:

@@ -66,6 +66,7 @@ def _is_verdict(clause: Clause, m: Mention) -> bool:
     light = {"intact", "extra", "verb", "copula", "side", "view", "known"}
     return (
         clause.last - clause.first <= 4
+        and ":" not in clause.words(clause.first, clause.last)
         and all(x.kind in light for x in clause.mentions)
         and not clause.subject(m.first)
     )

@@ -9,7 +9,37 @@ from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 
 _ATTRIBUTES = frozenset({"type", "typeweak", "grade", "disp", "heal", "align", "ang"})
-_NOUNS = frozenset({("disp", "noun"), ("ang", "noun"), ("heal", "healing_sign"), ("heal", "healing"), ("ang", "adj")})
+_LINKS = frozenset(
+    [
+        "of",
+        "in",
+        "at",
+        "across",
+        "about",
+        "around",
+        "along",
+        "the",
+        "this",
+        "a",
+        "an",
+        "through",
+        "known",
+        "previously",
+        "noted",
+        "seen",
+        "to",
+    ]
+)
+_NOUNS = frozenset(
+    {
+        ("disp", "noun"),
+        ("ang", "noun"),
+        ("heal", "healing_sign"),
+        ("heal", "healing"),
+        ("ang", "adj"),
+        ("heal", "nonunion"),
+    }
+)
 
 
 def following_attributes(clause: Clause, head: Head) -> list[Mention]:
@@ -56,24 +86,7 @@ def _target(clause: Clause, m: Mention) -> Head | None:
 def _linked(clause: Clause, first: int, last: int) -> bool:
     """Whether only prepositions, articles and light words stand between an attribute and a head."""
     words = [clause.word(i) for i in range(first, last)]
-    allowed = {
-        "of",
-        "in",
-        "at",
-        "across",
-        "about",
-        "around",
-        "along",
-        "the",
-        "this",
-        "a",
-        "through",
-        "known",
-        "previously",
-        "noted",
-        "seen",
-        "to",
-    }
+    allowed = _LINKS
     return len(words) <= 6 and bool(words) and all(w in allowed for w in words)
 
 

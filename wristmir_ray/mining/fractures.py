@@ -18,7 +18,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
     """Yield the statements of one head: one, or one a bone where types or doubts differ."""
     if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in head.adjectives):
         return
-    regions = head.regions or ([head.mention] if head.kind == "combo" else _fallback(clause, head))
+    regions = [head.mention] if head.kind == "combo" else head.regions or _fallback(clause, head)
     own = [*head.adjectives, *following_attributes(clause, head)]
     own += [head.mention] if head.mention.kind == "type" else []
     start, end = _extent(clause, head)
@@ -29,7 +29,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         presence=_presence(head),
         regions=[r for r in regions if not any(r is h for h in head.hedged_regions)],
         values=read_values(clause, own, context, regions) if head.neg is None else {},
-        head=head.kind,
+        head="one" if head.kind == "weak" and not _is_sign(head) else head.kind,
         known=head.known or head.kind in {"part", "compound"},
         second=head.second,
         latent=head.latent,
@@ -75,10 +75,15 @@ def _interleaved(head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
     return own if all(own) else []
 
 
+def _is_sign(head: Head) -> bool:
+    """Whether a head is a mere sign (`irregularity`), not a named fracture (`buckle deformity`)."""
+    return head.kind == "weak" and not any(a.kind == "type" for a in head.adjectives)
+
+
 def _presence(head: Head) -> Presence:
     if head.neg is not None:
         return Presence.ABSENT
-    if head.hedge is not None or head.kind == "weak":
+    if head.hedge is not None or _is_sign(head):
         return Presence.UNCERTAIN
     return Presence.PRESENT
 
@@ -99,7 +104,8 @@ def _fallback(clause: Clause, head: Head) -> list[Mention]:
         free = [m for m in clause.mentions if m.kind == "region" and m.first not in taken]
         blocking = {"other", "all"}
     else:
-        free, blocking = [r for r in clause.free_regions() if not _has_statement(clause, r)], {"other", "all", "intact"}
+        free, blocking = [r for r in clause.free_regions() if not _has_statement(clause, r)], {"all", "intact"}
+        blocking |= {"other"} if head.hedge is None else set()  # `density at the styloid, ossicle versus fracture`
     walls = [
         m.first
         for m in clause.mentions

@@ -174,28 +174,47 @@ class _Reader:
         for m in self.clause.mentions:
             if m.kind != "region" or m.first in self.clause.claimed:
                 continue
-            head = self._owner(m)
-            if head is not None and self._accepts(head):
-                head.regions.append(m)
+            owner = self._owner(m)
+            if owner is not None and self._accepts(owner):
+                owner.regions.append(m)
                 self.clause.claimed.add(m.first)
         for head in self.clause.heads:
             if not head.regions and (bracketed := self.clause.before_bracket(head.first)) is not None:
                 head.regions = [bracketed]
         self._deal_out()
+        self._resolve_signs()
         for head, following in reversed(list(pairwise(self.clause.heads))):
             words = [w for w in self.clause.words(head.mention.last + 1, following.first) if w not in {"other", "any"}]
-            if (
-                not head.regions and words and all(w in JOINS for w in words)
-            ):  # `no break, buckle or lucency of the radius`
+            if not words or not all(w in JOINS for w in words):
+                continue
+            if not head.regions:  # `no break, buckle or lucency of the radius`
                 head.regions = [r for r in following.regions if r.first > following.mention.last]
+            elif not following.regions and following.other:  # `no ulnar styloid avulsion or other fracture`
+                following.regions = list(head.regions)
+
+    def _resolve_signs(self) -> None:
+        """Give a sign's bones to the fracture it is read as (`irregularity of the radius, likely a fracture`)."""
+        signs = [h for h in self.clause.heads if h.kind in {"weak", "lucency"} and h.regions]
+        real = [h for h in self.clause.heads if h.kind not in _SIGNS and not h.regions]
+        if len(signs) == 1 and len(real) == 1:
+            real[0].regions = signs[0].regions
+            self.clause.heads = [h for h in self.clause.heads if h is not signs[0]]
 
     def _deal_out(self) -> None:
         """Read `two fractures of the distal radius: a buckle fracture and an oblique fracture` as two."""
         at = next((i for i in range(self.clause.first, self.clause.last) if self.clause.word(i) == ":"), None)
         heads = self.clause.heads
-        if at is None or len(heads) < 3 or heads[0].kind != "many" or not heads[0].regions:
+        if not heads:
+            return
+        if at is None or heads[0].kind != "many" or not heads[0].regions:
             return
         listed = [h for h in heads[1:] if h.first > at]
+        types = [m for m in self.clause.mentions if m.kind == "type" and m.first > at]
+        if not listed and len(types) > 1:  # `...: one buckle and one transverse`
+            listed = [self._premodify(m) for m in types]
+            heads = [heads[0], *listed]
+        if len(listed) < 2:
+            return
         if heads[0].mention.last < at and len(listed) == len(heads) - 1 and not any(h.regions for h in listed):
             for i, head in enumerate(listed):
                 head.regions, head.second = list(heads[0].regions), i > 0
@@ -215,6 +234,9 @@ class _Reader:
                 found = next((h for h in self.clause.heads if h.mention is m), None)
                 if found is not None and ")" not in self.clause.words(m.last, region.first):
                     return found
+            listed = m.kind == "other" and self.clause.word(m.first - 1) in JOINS
+            if listed and any(h.mention.last == m.first - 2 for h in self.clause.heads):
+                continue  # `fracture or dislocation of the radius`
             noun = (m.kind, m.value) in NOUNS or m.kind in {"other", "intact", "spare", "all"}
             if noun and not self._parted(m, region):
                 return None

@@ -38,10 +38,13 @@ class Ledger:
         self._focus: list[Draft] = []
         self._new_focus: list[Draft] = []
         self._last: list[tuple[Place, Mention]] = []
+        self._named: list[tuple[Place, Mention]] = []
+        """Bones that this sentence has named without saying anything of them."""
         self._pending: list[Statement] = []
 
     def end_sentence(self) -> None:
         """Make what this sentence found the thing that the next one may refer to."""
+        self._named = []
         if self._new_focus:
             self._focus, self._new_focus = self._new_focus, []
 
@@ -50,6 +53,8 @@ class Ledger:
         if len(self.drafts) >= _MAX_DRAFTS:
             return
         side = statement.side or self.side
+        if statement.regions and self.header_filled:
+            self.header = []  # the line has moved on to other bones
         if latent or statement.latent:
             self._latent(statement, side)
         elif statement.kind == "fracture":
@@ -68,7 +73,7 @@ class Ledger:
             statement.regions = list(regions)
             self._fracture(statement, statement.side or self.side)
         self._pending = []
-        self._last = [(p, r) for r in regions for p in places(r)]
+        self._last = self._named = [(p, r) for r in regions for p in places(r)]
 
     # ------------------------------------------------------------ statements
 
@@ -77,6 +82,8 @@ class Ledger:
         pairs = [(p, r) for r in regions for p in places(r)]
         if not pairs and s.second and s.presence is not Presence.ABSENT:
             pairs = self._last  # `... and a separate oblique fracture`
+        if not pairs and not s.known:
+            pairs = self._named  # `swelling over the radius; an underlying fracture is possible`
         if pairs:
             self._last = pairs
             for place, mention in pairs:
@@ -85,7 +92,7 @@ class Ledger:
             self._deny_all(s, side)
         elif targets := self._referred(s):
             for draft in targets:
-                self._update(draft, s)
+                self._update(draft, s, confirms=draft.weak)
         elif self._last and (s.presence is Presence.UNCERTAIN or s.known):
             for place, mention in self._last:
                 self._open(place, mention, side, s)
@@ -159,7 +166,7 @@ class Ledger:
     def _promote(self, s: Statement) -> list[Draft]:
         """Turn the fractures of the history into findings where the body confirms them (`callus is seen`)."""
         out: list[Draft] = []
-        if any(d.presence is not Presence.ABSENT for d in self.drafts):
+        if not s.values or any(d.presence is not Presence.ABSENT for d in self.drafts):
             return out
         for old in {(d.place, d.side): d for d in self.latents}.values():
             draft = Draft(old.place, old.side, Presence.PRESENT)
@@ -190,8 +197,9 @@ class Ledger:
         draft.evidence.append(Span("presence", s.start, s.end, self.section))
         self._update(draft, s)
 
-    def _update(self, draft: Draft, s: Statement) -> None:
-        if s.kind == "fracture":
+    def _update(self, draft: Draft, s: Statement, confirms: bool = True) -> None:
+        """Unite a statement with a draft; `confirms`: it may also make it certain, since it names the bone."""
+        if s.kind == "fracture" and confirms:
             named = draft.weak and s.head not in _SIGN_HEADS
             draft.weak &= not named
             if named or _RANK[s.presence] > _RANK[draft.presence]:

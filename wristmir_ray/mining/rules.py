@@ -88,11 +88,12 @@ def _check_wrist(sentences: list[_Read]) -> None:
     kinds = {m.kind for r in sentences for m in r.mentions}
     values = {v for r in sentences for m in r.mentions if m.kind in {"region", "combo"} for v in m.value.split("+")}
     words = {t.text for r in sentences for t in r.tokens}
+    own = {t.text for r in sentences if r.section.kind not in _HISTORY for t in r.tokens}
     named = bool(words & {"wrist", "wrists", "forearm", "forearms", "carpus", "carpal", "druj"})
     titles = {
         m.value for r in sentences if r.section.kind == "procedure" for m in r.mentions if m.kind in {"part", "region"}
     }
-    elsewhere = "part" in kinds or bool(words & {"elbow", "humerus", "supracondylar", "hand", "finger", "olecranon"})
+    elsewhere = "part" in kinds or bool(own & {"elbow", "humerus", "supracondylar", "hand", "finger", "olecranon"})
     if named or (values & _WRIST and not titles & {"other"}):
         return
     if elsewhere or not kinds & {"fx", "deny", "combo", "intact", "type", "all"}:

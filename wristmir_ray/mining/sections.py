@@ -5,32 +5,31 @@ the indication, the history, the comparison or the technique says is another tim
 person's claim.
 """
 
+import csv
 import re
 from dataclasses import dataclass
+
+from wristmir_ray.mining.terms import expand, read_data
 
 BODY = frozenset({"findings", "impression", "addendum", "body"})
 _SHUT = BODY | {"recommendation"}
 
-_HEADINGS = {
-    "findings": r"findings?|results?|report|description|radiographic findings|observations?|body of report|xr findings",
-    "impression": r"impressions?|conclusions?|opinion|interpretation|summary|diagnosis|assessment|final diagnosis"
-    r"|comments?|radiologist'?s? impression|imp|concl",
-    "addendum": r"addendum",
-    "indication": r"(?:clinical |study )?indications?|reason for (?:the )?(?:exam(?:ination)?|study|test|request|visit)|reason"
-    r"|clinical question|question|request|referral|ind",
-    "history": r"(?:clinical |patient |relevant |medical )?(?:history|information|info|details?|data|context|background|notes?)"
-    r"|clinical|hx|signs? and symptoms|mechanism(?: of injury)?|presentation|referring diagnosis|complaint|pre-?test diagnosis",
-    "comparison": r"comparisons?|prior stud(?:y|ies)|prior(?: exams?)?|previous(?: stud(?:y|ies)| exams?)?|comparison stud(?:y|ies)"
-    r"|compared (?:with|to)|prior imaging|previous imaging",
-    "technique": r"techniques?|projections?|views?|number of views|imaging technique|protocol|radiation dose",
-    "procedure": r"procedures?|(?:type of )?exam(?:ination)?s?(?: performed)?|study|title|exam type|study type|accession(?: number)?",
-    "recommendation": r"recommendations?|plan|follow-?up(?: recommendations?)?|advice|communication|signed(?: by)?|dictated by"
-    r"|electronically signed(?: by)?|attending|notification",
-}
+
+def _headings() -> str:
+    """Return the pattern of all headings, one named group a kind of section, from `headings.csv`."""
+    rows = csv.DictReader(x for x in read_data("headings.csv").splitlines() if not x.startswith("#"))
+    groups = []
+    for row in rows:
+        wordings = {w for p in row["phrases"].split(";") for w in expand(p.strip())}
+        longest = sorted(wordings, key=lambda w: (-len(w), w))
+        groups.append(f"(?P<{row['kind']}>{'|'.join(re.escape(w) for w in longest)})")
+    return "|".join(groups)
+
+
 _HEADING = re.compile(
-    r"(?:(?<=\n)|\A|(?<=[.;!?\]]\s)|(?<=[.;!?]\s\s))[ \t>*#_]*(?:"
-    + "|".join(f"(?P<{name}>{words})" for name, words in _HEADINGS.items())
-    + r")[ \t*_]*(?:\(?[ \t]*(?:right|left|bilateral)?[ \t]*\)?)(?::+|[ \t]+[-\u2013\u2014]+(?=[ \t\n])|(?<=[A-Z])[ \t]*(?=\r?\n)|[ \t]*(?=\r?\n))",
+    r"(?:(?<=\n)|\A|(?<=[.;!?\]]\s)|(?<=[.;!?]\s\s))[ \t>*#_]*(?:" + _headings() + r")"
+    r"[ \t*_]*(?:\(?[ \t]*(?:right|left|bilateral)?[ \t]*\)?)"
+    r"(?::+|[ \t]+[-\u2013\u2014]+(?=[ \t\n])|[ \t]*(?=\r?\n))",
     re.IGNORECASE,
 )
 _TITLE = re.compile(
@@ -80,7 +79,7 @@ class Sentence:
 
 def split_sections(text: str) -> list[Section]:
     """Return the sections in order; text before the first heading is `body`."""
-    marks = [(m.start(), m.end(), m.lastgroup or "body") for m in _HEADING.finditer(text)]
+    marks = [(m.start(), m.end(), m.lastgroup or "body") for m in _HEADING.finditer(text) if _stands(text, m)]
     found = [m for m in _TITLE.finditer(text) if not _STATES.search(m.group("title"))]
     titles = [(m.start("title"), m.end(), "title") for m in found]
     taken = [(a, b) for a, b, _ in marks]
@@ -99,6 +98,11 @@ def split_sections(text: str) -> list[Section]:
     last = max((i for i, s in enumerate(out) if s.kind not in _SHUT), default=-1)
     described = bool(filled & {"findings", "body"})
     return [p for i, s in enumerate(out) for p in _release_body(text, s, described, bool(filled & BODY), i == last)]
+
+
+def _stands(text: str, m: re.Match[str]) -> bool:
+    """Whether a heading has its colon or dash, or a line of its own (`... Examination` may just end a line)."""
+    return m.group().rstrip()[-1] in ":-\u2013\u2014" or m.start() == 0 or text[m.start() - 1] == "\n"
 
 
 def _release_body(text: str, section: Section, described: bool, has_body: bool, last: bool) -> list[Section]:
@@ -158,11 +162,14 @@ def _line_ends(text: str, begin: int, at: int, after: int, end: int) -> bool:
     rest = text[after : text.find("\n", after, end) if text.find("\n", after, end) >= 0 else end]
     if not line or not rest.strip():
         return True
-    if _BULLET.match(rest) or re.match(r"[ \t]*[A-Za-z][\w /]{0,30}:", rest):
+    wrapped = len(line) >= _WRAP_CHARS and line[-1] not in ".;:!?"
+    if _BULLET.match(rest):
+        return True
+    if not wrapped and re.match(r"[ \t]*[A-Za-z][\w /]{0,30}:", rest):
         return True
     if _OPEN_END.search(line) or rest.lstrip()[0].islower():
         return False
-    return len(line) < _WRAP_CHARS
+    return not wrapped
 
 
 def _trimmed(text: str, start: int, end: int, line_start: bool) -> list[Sentence]:

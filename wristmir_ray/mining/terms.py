@@ -167,7 +167,7 @@ def is_one_edit(a: str, b: str) -> bool:
     return a[i + 1 :] == b[i + 1 :] or (swapped == b[i : i + 2] and a[i + 2 :] == b[i + 2 :])
 
 
-def _expand(phrase: str) -> Iterator[str]:
+def expand(phrase: str) -> Iterator[str]:
     """Yield every wording of a phrase: `a|b` alternatives, `c?` optional, `_` a blank, a lone `?` itself."""
     choices = []
     for word in phrase.split():
@@ -178,13 +178,17 @@ def _expand(phrase: str) -> Iterator[str]:
         yield " ".join(w.replace("_", " ") for w in words if w)
 
 
+def read_data(name: str) -> str:
+    """Return the text of a data file of this package."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
 def _read(name: str) -> list[tuple[Term, str]]:
-    text = resources.files(__package__).joinpath(name).read_text()
-    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    rows = csv.DictReader(line for line in read_data(name).splitlines() if not line.startswith("#"))
     out = []
     for row in rows:
         term = Term(row["kind"], row["value"], row["rid"], row["preferred"])
-        wordings = {w for p in row["phrases"].split(";") for w in _expand(p.strip()) if w}
+        wordings = {w for p in row["phrases"].split(";") for w in expand(p.strip()) if w}
         out += [(term, w) for w in sorted(wordings)]
     return out
 

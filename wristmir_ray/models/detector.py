@@ -58,8 +58,8 @@ class DetectorSpec:
     """In the order of the network's class scores."""
     image_size: int
     """Side of the network's square input, px."""
-    score_threshold: float
-    """Boxes below it are not reported."""
+    score_thresholds: tuple[float, ...]
+    """One a class: boxes below it are not reported."""
     iou_threshold: float
     """Of suppression, within a class."""
     digest: str = ""
@@ -74,7 +74,11 @@ class DetectorSpec:
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         values = json.loads(text)
-        return cls(**{**values, "classes": tuple(Region(c) for c in values["classes"])})
+        lists = {
+            "classes": tuple(map(Region, values["classes"])),
+            "score_thresholds": tuple(values["score_thresholds"]),
+        }
+        return cls(**{**values, **lists})
 
 
 class OnnxDetector:
@@ -114,8 +118,8 @@ def read_output(boxes: np.ndarray, scores: np.ndarray, spec: DetectorSpec, rows:
         rows, cols: size of the source image; boxes are clipped to it, those outside dropped.
     """
     found = []
-    for region, of_class in zip(spec.classes, scores, strict=True):
-        candidates = np.flatnonzero(of_class >= spec.score_threshold)
+    for region, lowest, of_class in zip(spec.classes, spec.score_thresholds, scores, strict=True):
+        candidates = np.flatnonzero(of_class >= lowest)
         top = candidates[np.argsort(-of_class[candidates], kind="stable")[:MAX_CANDIDATES]]
         kept = top[suppress(boxes[top], of_class[top], spec.iou_threshold)]
         for i in kept:

@@ -71,8 +71,13 @@ def finding_rows(findings: Iterable[BoneFinding]) -> list[dict[str, str]]:
     return [{k: str(v.value) for k, v in asdict(f).items()} for f in findings]
 
 
-def finished(out: str, run_id: str) -> dict[str, Any] | None:
+def finished(out: str, run_id: str, replace: bool = False) -> dict[str, Any] | None:
     """Return the manifest when `out` already holds this very archive; None where nothing stands.
+
+    Args:
+        out: folder of the archive.
+        run_id: of the archive that is wanted.
+        replace: an archive of other settings or another version is no obstacle; anything else is.
 
     Raises:
         ConfigError: something else stands there.
@@ -86,9 +91,11 @@ def finished(out: str, run_id: str) -> dict[str, Any] | None:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
         raise ConfigError(f"out {out} holds something that is no phantom archive; choose another `out`") from None
+    if manifest.get("run_id") != run_id and replace:
+        return None
     if manifest.get("run_id") != run_id:
         raise ConfigError(
-            f"out {out} holds an archive of other settings or another version; choose another `out` or remove it"
+            f"out {out} holds an archive of other settings or another version; choose another `out` or set replace"
         )
     return manifest
 

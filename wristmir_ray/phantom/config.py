@@ -15,4 +15,5 @@ class PhantomConfig(JobConfig):
     png_share: float = Field(0.4, ge=0, le=1, description="share of exams stored as 16-bit PNG, the others are DICOM")
     monochrome1_share: float = Field(0.3, ge=0, le=1, description="share of DICOM exams stored inverted")
     sealed_reports: int = Field(1000, ge=0, description="reports from the sealed sentence bank, to score mining on")
+    replace: bool = Field(False, description="remove an archive of other settings, or of another version, at `out`")
     pool: PoolConfig = PoolConfig(batch_size=8)

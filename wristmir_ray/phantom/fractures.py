@@ -102,6 +102,8 @@ def _shift(site: Site, dx: float, dy: float, angle_deg: float) -> None:
 def _split(site: Site, a: tuple[float, float], b: tuple[float, float], name: str) -> None:
     """Cut the shaft along a line; the piece that holds its distal end becomes part `name`."""
     one, other = shapes.cut(site.bone.parts["shaft"], a, b)
+    if not (len(one) and len(other)):
+        return  # an earlier fracture has taken this part of the shaft
     distal, shaft = (one, other) if one[:, 1].mean() < other[:, 1].mean() else (other, one)
     site.bone.parts[name], site.bone.parts["shaft"] = distal, shaft
 
@@ -181,9 +183,9 @@ def _salter_harris(site: Site, finding: BoneFinding, rng: np.random.Generator) -
     if corner or "epiphysis" not in bone.parts:
         end = (edge + site.outward, site.physis + rng.uniform(7.0, 9.5))
         one, other = shapes.cut(bone.parts["shaft"], (middle, site.physis - 0.5), end)
-        small, large = sorted((one, other), key=lambda p: float(np.ptp(p[:, 1])))
-        bone.parts["corner"], bone.parts["shaft"] = small, large
-        moved.append("corner")
+        if len(one) and len(other):
+            bone.parts["corner"], bone.parts["shaft"] = sorted((one, other), key=lambda p: float(np.ptp(p[:, 1])))
+            moved.append("corner")
         lines.append(_jagged((middle, site.physis), end, 0.4, rng))
     if kind in {FractureType.SALTER_HARRIS_III, FractureType.SALTER_HARRIS_IV}:
         lines.append(_jagged((middle, site.physis - 12), (middle + 0.8, site.physis), 0.5, rng))

@@ -29,7 +29,7 @@ def run(config: PhantomConfig) -> Summary:
     settings = config.model_dump(mode="json", include=_SETTINGS)
     code = keys.code_version("phantom")
     run_id = keys.run_id("make_phantoms", settings, {}, code)
-    done = archive.finished(config.out, run_id)
+    done = archive.finished(config.out, run_id, config.replace)
     if done is not None:
         return _summary(config, done, skipped=True)
     folder = f"{config.out.rstrip('/')}.making-{run_id}"
@@ -86,7 +86,7 @@ def _facts(rows: pa.Table) -> dict[str, Any]:
 def _move_into_place(folder: str, out: str) -> None:
     """Rename the finished folder: the archive is there whole, or not at all."""
     if Path(out).is_dir():
-        Path(out).rmdir()  # empty, as `finished` has seen
+        storage.delete_tree(out)  # empty, or to be replaced: `finished` has seen it
     try:
         os.rename(folder, out)
     except OSError as e:

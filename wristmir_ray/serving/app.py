@@ -30,6 +30,10 @@ from wristmir_ray.serving.service import Current, Query, Sighting, load_extracto
 
 T = TypeVar("T")
 
+READY_TIMEOUT_S = 2.0
+PART_TIMEOUT_S = 20.0
+"""Below `request_timeout_s` of serve_config.yaml, so that the answer is ours: a problem, not a bare 408."""
+
 
 def build_app(args: ServeArgs) -> serve.Application:
     """Return the application, or refuse before any replica starts.
@@ -56,6 +60,10 @@ class Extract:
         """Return the regions found in an upload."""
         return await asyncio.to_thread(self._extract, image)
 
+    async def ready(self) -> bool:
+        """Return that the detectors are loaded: a replica exists only then."""
+        return True
+
 
 class Encode:
     """Crops and texts to vectors, many requests at a time."""
@@ -79,6 +87,10 @@ class Encode:
     async def encode_texts(self, texts: list[str]) -> list[np.ndarray]:
         """Return a vector for each text."""
         return await asyncio.to_thread(lambda: list(self._encoder.encode_texts(texts)))
+
+    async def ready(self) -> bool:
+        """Return that the encoder is loaded: a replica exists only then."""
+        return True
 
     def _images(self, pngs: list[bytes]) -> list[np.ndarray]:
         return list(self._encoder.encode_images([decode_png(png) for png in pngs]))
@@ -148,16 +160,23 @@ class Ingress:
         return await _value(self._search.crop.remote(exam_id, region), bytes)
 
     async def ready(self) -> api.Readiness:
-        summary = await self.archive()
+        summary, *_ = await asyncio.gather(
+            _value(self._search.summary.remote(), api.ArchiveSummary, READY_TIMEOUT_S),
+            _value(self._extract.ready.remote(), bool, READY_TIMEOUT_S),
+            _value(self._encode.ready.remote(), bool, READY_TIMEOUT_S),
+        )
         return api.Readiness(ready=True, lineage=summary.lineage)
 
 
-async def _value(response: DeploymentResponse, kind: type[T]) -> T:
-    """Await a part's answer; a problem, a full queue or a dying replica becomes a ProblemError."""
+async def _value(response: DeploymentResponse, kind: type[T], timeout_s: float = PART_TIMEOUT_S) -> T:
+    """Await a part's answer; a problem, a full queue, a dying or missing replica becomes a ProblemError."""
     try:
-        value = await response
+        async with asyncio.timeout(timeout_s):
+            value = await response
     except BackPressureError:
         raise ProblemError(problems.unavailable("busy", "too many requests wait; try again in a second")) from None
+    except TimeoutError:
+        raise ProblemError(problems.unavailable("not_ready", "a part of the service is not up")) from None
     except (RayServeException, RayError) as e:
         raise ProblemError(problems.unavailable("part_failed", "a part of the service did not answer")) from e
     if isinstance(value, api.Problem):

@@ -12,7 +12,7 @@ from wristmir_ray.config import Section
 class ServeArgs(Section):
     """`args` of the application in `serve_config.yaml`."""
 
-    root: str = Field("artifacts/archive", description="folder or s3:// prefix of tables and models")
+    root: str = Field(min_length=1, description="folder or s3:// prefix of tables and models")
     name: str = Field("archive", min_length=1, description="the archive's name in GET /v1/archives")
     index_run: str | None = Field(None, description="run of the index to serve; default the published one")
     encoder_run: str | None = Field(

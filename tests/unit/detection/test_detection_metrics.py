@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wristmir_ray.anatomy import Box, Region
-from wristmir_ray.detection.metrics import Ranked, at_threshold, average_precision, best_threshold, rank, score
+from wristmir_ray.detection.metrics import (
+    Ranked,
+    at_threshold,
+    average_precision,
+    best_of_each,
+    best_threshold,
+    rank,
+    score,
+)
 from wristmir_ray.models.detector import Detection
 
 A, B = Box(0, 0, 10, 10), Box(50, 50, 60, 60)
@@ -70,22 +78,36 @@ def test_precision_recall_f1_at_a_score() -> None:
 
 
 def test_best_threshold_lies_between_hits_and_misses() -> None:
-    low_scores = ranked([0.04, 0.03, 0.01], [1, 1, 0], 2)
-    threshold = best_threshold([low_scores])
-    assert 0.01 < threshold < 0.03
+    low_scores = ranked([0.08, 0.06, 0.02], [1, 1, 0], 2)
+    threshold = best_threshold(low_scores)
+    assert 0.02 < threshold < 0.06
     assert at_threshold(low_scores, threshold) == (1.0, 1.0, 1.0)
+
+
+def test_preprocess_takes_one_box_a_region() -> None:
+    radius = Detection(Region.DISTAL_RADIUS, B, 0.1)
+    assert best_of_each([[*found((A, 0.5), (B, 0.7)), radius], []]) == [[*found((B, 0.7)), radius], []]
 
 
 def test_score_names_regions_and_their_mean() -> None:
     truth = [{Region.DISTAL_RADIUS: [A], Region.DISTAL_ULNA: [B]}]
     detections = [[Detection(Region.DISTAL_RADIUS, A, 0.9)]]
-    figures, threshold = score(detections, truth, (Region.DISTAL_RADIUS, Region.DISTAL_ULNA), None)
+    figures = score(detections, truth, (Region.DISTAL_RADIUS, Region.DISTAL_ULNA))
+    threshold = figures["distal_radius"].pop("threshold")
+    assert 0 < threshold < 0.9
     assert figures["distal_radius"] == {"precision": 1, "recall": 1, "f1": 1, "map50": 1, "boxes": 1}
     assert figures["distal_ulna"]["map50"] == 0
     assert figures["overall"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "map50": 0.5, "boxes": 2}
-    assert 0 < threshold < 0.9
+
+
+def test_a_second_box_costs_average_precision_but_not_the_precision_of_the_best() -> None:
+    twice = found((A, 0.9), (A.shift(0, 1), 0.8))
+    figures = score([found((B, 0.95)), twice, found((A, 0.1))], [{W: [A]}] * 3, (W,))[W]
+    assert figures["precision"] == pytest.approx(2 / 3)
+    assert figures["recall"] == pytest.approx(2 / 3)
+    assert figures["map50"] == pytest.approx((67 * 0.5) / 101)
 
 
 def test_a_region_without_true_boxes_is_not_in_the_mean() -> None:
-    figures, _ = score([found((A, 0.9))], [{W: [A]}], (W, Region.ULNAR_STYLOID), 0.5)
+    figures = score([found((A, 0.9))], [{W: [A]}], (W, Region.ULNAR_STYLOID))
     assert figures["overall"]["map50"] == 1

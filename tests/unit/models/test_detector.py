@@ -21,7 +21,7 @@ from wristmir_ray.models.detector import (
 )
 from wristmir_ray.models.letterbox import FILL, corners, iou_matrix, letterbox, network_input, suppress
 
-SPEC = DetectorSpec(BONES, 64, score_threshold=0.3, iou_threshold=0.5)
+SPEC = DetectorSpec(BONES, 64, score_thresholds=(0.3, 0.3, 0.05), iou_threshold=0.5)
 
 sides = st.integers(3, 400)
 
@@ -119,7 +119,7 @@ def test_iou_matrix_agrees_with_box() -> None:
 
 def test_read_output_sorts_clips_and_drops() -> None:
     boxes = np.array([[-5.0, -5, 20, 20], [10, 10, 30, 30], [200, 200, 210, 210], [11, 10, 30, 30]])
-    scores = np.array([[0.4, 0.2, 0.9, 0.1], [0.0, 0.6, 0.0, 0.5], [np.nan, np.nan, np.nan, np.nan]])
+    scores = np.array([[0.4, 0.2, 0.9, 0.1], [0.0, 0.6, 0.0, 0.5], [np.nan, 0.04, 0.06, np.nan]])
     found = read_output(boxes, scores, SPEC, rows=100, cols=90)
     assert [(d.region, d.score) for d in found] == [(Region.DISTAL_ULNA, 0.6), (Region.DISTAL_RADIUS, 0.4)]
     assert found[0].box == Box(10, 10, 30, 30)

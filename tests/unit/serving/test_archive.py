@@ -210,5 +210,11 @@ def test_the_check_refuses_a_file_of_something_else(tmp_path: Path, capsys: pyte
     assert check.main([str(tmp_path / "missing.yaml")]) == 2
 
 
+def test_a_local_root_is_made_absolute_and_a_bucket_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ServeArgs(root="archive").absolute().root == str(tmp_path / "archive")
+    assert ServeArgs(root="s3://bucket/archive").absolute().root == "s3://bucket/archive"
+
+
 def test_the_shipped_configuration_is_understood() -> None:
-    assert check.arguments(REPO / "serve_config.yaml").root == "artifacts/archive"
+    assert check.arguments(REPO / "serve_config.yaml").name == "archive"
