@@ -1,20 +1,18 @@
-"""Crops to embeddings to index to figures, on a real Ray with a fake encoder."""
+"""Crops to embeddings to index, on a real Ray with a fake encoder."""
 
-import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.fakes import DIM, fake_encoder, publish_archive
+from tests.fakes import DIM, FakeEncoder, fake_encoder, publish, publish_archive
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
-from wristmir_ray.errors import ConfigError, IndexMismatch
-from wristmir_ray.evaluation import pipeline as evaluation
-from wristmir_ray.evaluation.config import EvaluationConfig
+from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.retrieval import pipeline as retrieval
 from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import Index, SearchRequest
-from wristmir_ray.schemas import HITS, embeddings
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, embeddings, vectors
 
 pytestmark = pytest.mark.ray
 
@@ -23,16 +21,17 @@ pytestmark = pytest.mark.ray
 def root(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> str:
     root = str(tmp_path_factory.mktemp("archive"))
     publish_archive(root)
-    retrieval.run(_retrieval(root), fake_encoder)
+    summary = retrieval.run(_config(root), fake_encoder)
+    assert not summary.skipped
     return root
 
 
-def _retrieval(root: str) -> RetrievalConfig:
-    return RetrievalConfig(root=root, ray={"progress": False})
+def _config(root: str, **settings: object) -> RetrievalConfig:
+    return RetrievalConfig(root=root, ray={"progress": False}, **settings)
 
 
-def _evaluation(root: str) -> EvaluationConfig:
-    return EvaluationConfig(root=root, ray={"progress": False}, pool=10, resamples=100)
+def _no_encoder(root: str, run_id: str) -> FakeEncoder:
+    raise AssertionError("a finished run needs no model")
 
 
 def test_every_found_region_has_its_vector(root: str) -> None:
@@ -41,47 +40,90 @@ def test_every_found_region_has_its_vector(root: str) -> None:
     index = Index.load(root)
     assert len(index) == 60
     assert index.found() == {r: 51 if r is Region.ULNAR_STYLOID else 60 for r in Region}
-    answer = index.search(SearchRequest(Region.DISTAL_RADIUS, exam_id=table["exam_id"][0].as_py(), pool=20))
-    assert len(answer.hits) == 10
-    assert answer.hits[0].exam["distal_radius_caption"]
-    assert answer.hits[0].box
+    for row, vector in zip(table.select(["exam_id", "region"]).to_pylist(), vectors(table["embedding"]), strict=True):
+        assert np.array_equal(index.vector(row["exam_id"], Region(row["region"])), vector)
+    index.check_encoder("fake-encoder")
+
+
+def test_hits_carry_what_a_reader_needs(root: str) -> None:
+    exams = {r["exam_id"]: r for r in storage.read_table(root, EXAMS).to_pylist()}
+    labels = {r["exam_id"]: r for r in storage.read_table(root, CAPTIONS).to_pylist() if r["region"] == "distal_radius"}
+    query = min(exams)
+    answer = Index.load(root).search(SearchRequest(Region.DISTAL_RADIUS, exam_id=query, pool=20))
+    assert [h.final_rank for h in answer.hits] == list(range(1, 11))
+    assert answer.gallery == sum(e["patient_id"] != exams[query]["patient_id"] for e in exams.values())
+    for hit in answer.hits:
+        assert hit.exam["laterality"] == exams[hit.exam_id]["laterality"]
+        assert hit.exam["distal_radius_caption"] == labels[hit.exam_id]["caption"]
+        assert hit.exam["distal_radius_presence"] == labels[hit.exam_id]["presence"]
+        assert hit.box
+        assert hit.box.width_px == 29
+        assert 1 <= hit.stage1_rank <= 20
 
 
 def test_the_second_build_is_a_no_op(root: str) -> None:
     before = storage.published(root, "index")
-    again = retrieval.run(_retrieval(root), fake_encoder)
+    again = retrieval.run(_config(root), _no_encoder)
     assert again.skipped
+    assert again.facts["dim"] == DIM
     assert storage.published(root, "index") == before
 
 
-def test_evaluation_publishes_hits_and_tables_once(root: str) -> None:
-    first = evaluation.run(_evaluation(root), fake_encoder)
-    hits = storage.read_table(root, HITS)
-    queries = first.facts["queries"]
-    assert hits.num_rows == first.rows == queries * 3 * 3 * 10
-    assert hits["fallback"].drop_null().unique().to_pylist() == ["query_region_not_found"]
-    folder = storage.run_uri(root, "evaluation", first.runs["evaluation"])
-    figures = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
-    assert set(figures["regions"]) == {"distal_radius", "distal_ulna", "ulnar_styloid"}
-    again = evaluation.run(_evaluation(root), fake_encoder)
-    assert again.skipped
-    assert again.facts == first.facts
-
-
-def test_embeddings_of_another_encoder_are_refused(root: str, tmp_path: Path) -> None:
-    current = storage.published(root, "encoder")
-    storage.publish(root, storage.Manifest("encoder", "e2", "test"))
-    try:
-        with pytest.raises(IndexMismatch, match="build_index"):
-            evaluation.run(_evaluation(root), fake_encoder)
-    finally:
-        storage.publish(root, current)
-
-
-def test_a_split_without_exams_is_named(tmp_path: Path, local_ray: None) -> None:
+def test_new_captions_are_a_new_index_over_the_same_embeddings(tmp_path: Path, local_ray: None) -> None:
     root = str(tmp_path)
     publish_archive(root, exams=12)
-    config = RetrievalConfig(root=root, ray={"progress": False}, splits=["train"])
-    retrieval.run(config, fake_encoder)
-    with pytest.raises(ConfigError, match="split val"):
-        evaluation.run(_evaluation(root).with_(split="val"), fake_encoder)
+    first = retrieval.run(_config(root), fake_encoder)
+    publish(root, CAPTIONS, storage.read_table(root, CAPTIONS), "r2")
+    second = retrieval.run(_config(root), fake_encoder)
+    assert second.runs["embeddings"] == first.runs["embeddings"]
+    assert second.runs["index"] != first.runs["index"]
+    assert not second.skipped
+    assert Index.load(root, first.runs["index"]).exams.equals(Index.load(root).exams)
+
+
+def test_a_bad_crop_is_a_reject_and_its_exam_stays(tmp_path: Path, local_ray: None) -> None:
+    root = str(tmp_path)
+    ids = publish_archive(root, exams=12)
+    crops = storage.read_table(root, CROPS, good_only=False)
+    at = [
+        i for i, c in enumerate(crops.to_pylist()) if (c["exam_id"], c["region"]) == (ids[3], Region.DISTAL_ULNA.value)
+    ]
+    pngs = crops["png"].to_pylist()
+    pngs[at[0]] = b"no picture"
+    publish(root, CROPS, crops.set_column(crops.schema.get_field_index("png"), crops.schema.field("png"), [pngs]), "r2")
+    summary = retrieval.run(_config(root), fake_encoder)
+    assert summary.rejects == {"corrupt_image": 1}
+    index = Index.load(root)
+    assert index.vector(ids[3], Region.DISTAL_ULNA) is None
+    assert index.vector(ids[3], Region.DISTAL_RADIUS) is not None
+    asked = SearchRequest(Region.DISTAL_ULNA, exam_id=ids[3], pool=5, k=5)
+    assert index.search(asked).fallback == "query_region_not_found"
+
+
+def test_an_archive_without_reports_can_be_searched(tmp_path: Path, local_ray: None) -> None:
+    root = str(tmp_path)
+    ids = publish_archive(root, exams=8)
+    storage.delete_tree(storage.join(root, CAPTIONS.name))
+    retrieval.run(_config(root), fake_encoder)
+    hit = Index.load(root).search(SearchRequest(Region.WRIST, exam_id=ids[0])).hits[0]
+    assert hit.exam["wrist_caption"] is None
+
+
+def test_only_the_asked_splits_are_found(tmp_path: Path, local_ray: None) -> None:
+    root = str(tmp_path)
+    publish_archive(root, exams=30)
+    retrieval.run(_config(root, splits=["test"]), fake_encoder)
+    index = Index.load(root)
+    assert set(index.exams["split"].to_pylist()) == {"test"}
+    expected = storage.read_table(root, EXAMS)["split"].to_pylist().count("test")
+    assert len(index) == expected
+
+
+def test_what_is_missing_is_named_before_any_work(tmp_path: Path, local_ray: None) -> None:
+    root = str(tmp_path)
+    with pytest.raises(NotPublished, match="'exams'"):
+        retrieval.run(_config(root), _no_encoder)
+    publish_archive(root, exams=8)
+    publish(root, CROPS, storage.read_table(root, CROPS).slice(0, 0), "none")
+    with pytest.raises(ConfigError, match="nothing to index"):
+        retrieval.run(_config(root), fake_encoder)

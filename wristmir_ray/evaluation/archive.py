@@ -7,12 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wristmir_ray import storage
-from wristmir_ray.anatomy import FractureType, Presence, Region
+from wristmir_ray.anatomy import FractureType, Healing, Presence, Region
 from wristmir_ray.schemas import CAPTIONS, EXAMS, embeddings, vectors
 
 CLASSES = ("none", *FractureType)
 """Class labels: index 0 is no fracture."""
 UNLABELLED = -1
+NO_HIT = -1
+"""Stands for a hit where a query has fewer than k."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,14 @@ class Archive:
         return np.flatnonzero(self.splits == split)
 
 
-def load(root: str, runs: dict[str, str], dim: int) -> Archive:
+def load(root: str, runs: dict[str, str], dim: int, healed: Presence = Presence.PRESENT) -> Archive:
     """Return the archive of pinned runs.
 
     Args:
         root: where tables are published.
         runs: run ids of exams, captions and embeddings.
         dim: width of the embeddings.
+        healed: what a healed fracture counts as; `uncertain` leaves it out.
     """
     exams = storage.read_table(root, EXAMS, runs["exams"]).sort_by("exam_id")
     ids = np.asarray(exams["exam_id"].to_pylist())
@@ -53,7 +56,7 @@ def load(root: str, runs: dict[str, str], dim: int) -> Archive:
     embedded = storage.read_table(root, table, runs["embeddings"], ["exam_id", "region", "embedding"])
     labelled = storage.read_table(root, CAPTIONS, runs["captions"])
     by_region = {r: _vectors(embedded, r, ids, dim) for r in Region}
-    labels = {r: _labels(labelled, r, ids) for r in Region}
+    labels = {r: _labels(labelled, r, ids, healed) for r in Region}
     return Archive(
         exam_ids=ids,
         patients=np.asarray(exams["patient_id"].to_pylist()),
@@ -82,15 +85,21 @@ def _vectors(table: pa.Table, region: Region, ids: np.ndarray, dim: int) -> np.n
     return out
 
 
-def _labels(table: pa.Table, region: Region, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _labels(
+    table: pa.Table, region: Region, ids: np.ndarray, healed: Presence
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     part, at = _of_region(table, region, ids)
     present, classes = np.full(len(ids), UNLABELLED), np.full(len(ids), UNLABELLED)
     captions = np.full(len(ids), None, object)
-    for row, exam in zip(part.select(["presence", "fracture_type", "caption"]).to_pylist(), at, strict=True):
+    columns = ["presence", "fracture_type", "healing", "caption"]
+    for row, exam in zip(part.select(columns).to_pylist(), at, strict=True):
         captions[exam] = row["caption"]
-        if row["presence"] == Presence.UNCERTAIN:
+        presence = row["presence"]
+        if presence == Presence.PRESENT and row["healing"] == Healing.HEALED:
+            presence = healed
+        if presence == Presence.UNCERTAIN:
             continue
-        present[exam] = int(row["presence"] == Presence.PRESENT)
+        present[exam] = int(presence == Presence.PRESENT)
         kind = row["fracture_type"] or FractureType.UNKNOWN
         classes[exam] = CLASSES.index(kind) if present[exam] else 0
     return present, classes, captions

@@ -1,13 +1,13 @@
-"""Image-to-text ranking (Tables 1, 5, 6) and the linear probe (Table 1)."""
+"""Image-to-text ranking: Tables 1, 5 and 6."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from wristmir_ray.anatomy import Region, Split
+from wristmir_ray.anatomy import Region
 from wristmir_ray.evaluation.archive import Archive
-from wristmir_ray.metrics.bootstrap import draws, interval
+from wristmir_ray.metrics.bootstrap import Bootstrap
 from wristmir_ray.metrics.ranking import rank_bounds, ranking_figures
 
 BLOCK = 512
@@ -24,34 +24,55 @@ def caption_ranking(
 ) -> dict[str, Any]:
     """Return recall@k, mAP, mean and median rank of each image's own caption.
 
-    The gallery holds every (exam x wrist or found region) caption of the split, pooled. Unmerged:
-    equal captions are separate entries and ties are resolved in expectation. Merged: distinct ones.
+    The gallery holds every (exam x wrist or found region) caption of the split, pooled; correct is
+    the query's own caption. Unmerged: equal captions are separate entries and ties are resolved in
+    expectation. Merged: distinct captions. Figures are over all queries, and by the region of the
+    query against the same gallery (`by_region`). Intervals are by patient; `by_pair` repeats the
+    pooled ones with every image-caption pair drawn alone, as the paper seems to.
 
     Args:
         archive: the exams.
         queries: rows of the split.
         encode_texts: captions -> (C, D) float32 unit norm.
         ks: cut-offs.
-        resamples, seed: bootstrap by patient.
+        resamples, seed: of the bootstrap.
     """
     pairs = [(q, r) for r in Region for q in queries if _usable(archive, q, r)]
     if not pairs:
         return {"queries": 0}
+    found, distinct = _figures(archive, pairs, encode_texts, ks)
+    patients = archive.patients[[q for q, _ in pairs]]
+
+    def part(at: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+        draws = Bootstrap(groups[at], resamples, seed)
+        return {kind: _intervals({n: v[at] for n, v in f.items()}, draws) for kind, f in found.items()}
+
+    everyone, each = np.ones(len(pairs), bool), np.arange(len(pairs))
+    of = {region.value: np.array([r is region for _, r in pairs]) for region in Region}
+    return {
+        "queries": len(pairs),
+        "gallery": len(pairs),
+        "distinct_captions": distinct,
+        **part(everyone, patients),
+        "by_pair": part(everyone, each),
+        "by_region": {r: {"queries": int(at.sum()), **part(at, patients)} for r, at in of.items() if at.any()},
+    }
+
+
+def _figures(
+    archive: Archive,
+    pairs: Sequence[tuple[int, Region]],
+    encode_texts: Callable[[Sequence[str]], np.ndarray],
+    ks: Sequence[int],
+) -> tuple[dict[str, dict[str, np.ndarray]], int]:
+    """Return each pair's figures, unmerged and merged, and how many captions are distinct."""
     texts = [archive.captions[r][q] for q, r in pairs]
     distinct, correct, copies = np.unique(np.asarray(texts, str), return_inverse=True, return_counts=True)
     captions = encode_texts(distinct.tolist())
     images = np.stack([archive.vectors[r][q] for q, r in pairs])
-    patients = archive.patients[[q for q, _ in pairs]]
-    samples = draws(patients, resamples, seed)
-    out: dict[str, Any] = {"queries": len(pairs), "gallery": len(pairs), "distinct_captions": len(distinct)}
-    for name, weights in (("unmerged", copies), ("merged", np.ones_like(copies))):
-        higher, equal = _bounds(images, captions, correct, weights)
-        figures = ranking_figures(higher, equal, ks)
-        out[name] = {n: interval(_mean_of(v), len(v), samples).as_dict() for n, v in figures.items() if n != "rank"}
-        ranks = figures["rank"]
-        out[name]["mean_rank"] = interval(_mean_of(ranks), len(ranks), samples).as_dict()
-        out[name]["median_rank"] = interval(_median_of(ranks), len(ranks), samples).as_dict()
-    return out
+    weights = {"unmerged": copies, "merged": np.ones_like(copies)}
+    found = {kind: ranking_figures(*_bounds(images, captions, correct, w), ks) for kind, w in weights.items()}
+    return found, len(distinct)
 
 
 def _usable(archive: Archive, row: int, region: Region) -> bool:
@@ -68,44 +89,7 @@ def _bounds(
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def _mean_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda at: float(np.mean(values[at]))
-
-
-def _median_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda at: float(np.median(values[at]))
-
-
-def linear_probe(archive: Archive, test: np.ndarray) -> dict[str, Any]:
-    """Return AUROC, AUPRC and F1 of a logistic regression on frozen embeddings, by region.
-
-    For the wrist the label is any fracture. Fit on the train split, threshold 0.5; patients are
-    disjoint by construction of the splits.
-    """
-    train = archive.rows(Split.TRAIN)
-    return {region.value: _probe(archive, region, train, test) for region in Region}
-
-
-def _probe(archive: Archive, region: Region, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    vectors, labels = archive.vectors[region], archive.present[region]
-    usable = (labels != -1) & ~np.isnan(vectors[:, 0])
-    fit_on, judged = train[usable[train]], test[usable[test]]
-    if len(np.unique(labels[fit_on])) < 2 or len(np.unique(labels[judged])) < 2:
-        return {"note": "one class only: a probe needs both"}
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    model.fit(vectors[fit_on], labels[fit_on])
-    chance = model.predict_proba(vectors[judged])[:, 1]
-    truth = labels[judged]
-    return {
-        "auroc": round(float(roc_auc_score(truth, chance)), 4),
-        "auprc": round(float(average_precision_score(truth, chance)), 4),
-        "f1": round(float(f1_score(truth, chance > 0.5)), 4),
-        "prevalence": round(float(truth.mean()), 4),
-        "n_train": len(fit_on),
-        "n_test": len(judged),
-    }
+def _intervals(figures: dict[str, np.ndarray], draws: Bootstrap) -> dict[str, Any]:
+    ranks = figures["rank"]
+    means = {name: draws.mean(values).as_dict() for name, values in figures.items() if name != "rank"}
+    return {**means, "mean_rank": draws.mean(ranks).as_dict(), "median_rank": draws.median(ranks).as_dict()}

@@ -3,52 +3,50 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wristmir_ray.anatomy import BONES
+from wristmir_ray.anatomy import BONES, Region
+from wristmir_ray.evaluation import paper
 
-PAPER: dict[
-    str, dict[str, tuple[float | None, ...]]
-] = {  # WristMIR Tables 2 and 7: single-stage, two-stage, region-only
-    "diagnosis_f1": {
-        "distal_radius": (0.897, 0.934, None),
-        "distal_ulna": (0.574, 0.771, None),
-        "ulnar_styloid": (0.233, 0.554, None),
-    },
-    "binary_match": {
-        "distal_radius": (0.824, 0.864, 0.892),
-        "distal_ulna": (0.458, 0.666, 0.670),
-        "ulnar_styloid": (0.374, 0.522, 0.516),
-    },
-    "class_match": {
-        "distal_radius": (0.534, 0.578, 0.592),
-        "distal_ulna": (0.372, 0.542, 0.522),
-        "ulnar_styloid": (0.344, 0.468, 0.344),
-    },
-}
-PAPER_RECALL = {5: 9.35, 10: 15.28, 50: 38.13, 100: 52.84}  # Table 1, per cent
 MODES = ("single_stage", "two_stage", "region_only")
-NOTE = "Figures of this archive; the paper's (in brackets) are of other data and stand there for orientation only."
+OURS = "this archive"
+PAPER = "paper"
+NOTE = (
+    f'"{OURS}" is a phantom archive or your own, and other data than the paper\'s: '
+    f'rows named "{PAPER}" stand there for orientation only. In brackets: 95 % intervals by patient. '
+    "Chance: 95 % of the figures that the two-stage hits reach when labels are shuffled."
+)
+_NAMES = {"reciprocal_rank": "mAP (one correct caption: mean reciprocal rank)"}
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
     """Return every table of one evaluation."""
     parts = [f"# Evaluation\n\n{NOTE}\n", _facts(figures)]
-    parts += [
-        _retrieval(figures, metric) for metric in ("diagnosis_f1", "binary_match", "class_match", "vote_accuracy")
-    ]
-    parts += [
-        _paired(figures),
-        _consistency(figures),
-        _ranking(figures["image_to_text"]),
-        _probe(figures["linear_probe"]),
-    ]
-    return "\n".join(parts)
+    parts += [_retrieval(figures, name, title) for name, title in _RETRIEVAL.items()]
+    parts += [_paired(figures), _consistency(figures)]
+    parts += [_ranking(figures["image_to_text"]), _ranking_by_region(figures["image_to_text"])]
+    parts += [_probe(figures["linear_probe"])]
+    return "\n".join(part for part in parts if part)
+
+
+_RETRIEVAL = {
+    "diagnosis_f1": "Diagnosis by retrieval, F1",
+    "binary_match": "Binary fracture matching",
+    "class_match": "Fracture class matching",
+    "vote_accuracy": "Majority vote, accuracy",
+    "positive_binary_match": "Binary fracture matching, queries with a fracture of the region",
+    "positive_class_match": "Fracture class matching, queries with a fracture of the region",
+    "positive_vote_accuracy": "Majority vote, accuracy, queries with a fracture of the region",
+}
 
 
 def _facts(figures: Mapping[str, Any]) -> str:
-    return (
-        f"{figures['queries']} queries of held-out patients, gallery {figures['gallery']}, pool {figures['pool']} "
-        f"(pool / gallery {figures['pool_share']}; paper 0.11).\n"
-    )
+    lines = [
+        f"{figures['queries']} queries of {figures['patients']} held-out patients, gallery {figures['gallery']} "
+        f"(mean, own patient left out), pool {figures['pool']}: pool / gallery {figures['pool_share']} "
+        f"(paper {paper.POOL_SHARE}).\n"
+    ]
+    names = ("queries", "positive_queries", "uncertain_excluded", "without_caption", "query_region_not_found")
+    rows = [_row(bone.words, *(figures["regions"][bone.value][n] for n in names)) for bone in BONES]
+    return "\n".join([*lines, _table("Queries", ("region", *(n.replace("_", " ") for n in names)), rows)])
 
 
 def _row(*cells: Any) -> str:
@@ -59,64 +57,84 @@ def _table(title: str, head: tuple[str, ...], rows: list[str]) -> str:
     return "\n".join([f"## {title}\n", _row(*head), _row(*["---"] * len(head)), *rows, ""])
 
 
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _with_interval(figure: Mapping[str, Any]) -> str:
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return f"{_number(figure['value'])} [{_number(figure['low'])}, {_number(figure['high'])}]"
 
 
-def _retrieval(figures: Mapping[str, Any], metric: str) -> str:
+def _retrieval(figures: Mapping[str, Any], name: str, title: str) -> str:
     rows = []
     for bone in BONES:
         own = figures["regions"][bone.value]
-        paper = PAPER.get(metric, {}).get(bone.value, (None, None, None))
-        cells = [
-            _with_interval(own[mode][metric]) + (f" ({p:.3f})" if p is not None else "")
-            for mode, p in zip(MODES, paper, strict=True)
-        ]
-        rows.append(_row(bone.words, *cells, own["chance"].get(metric, "")))
-    return _table(metric.replace("_", " "), ("region", *(m.replace("_", " ") for m in MODES), "chance"), rows)
+        chance = own["two_stage"]["chance"][name]
+        level = f"{_number(chance['low'])} to {_number(chance['high'])}"
+        rows.append(_row(bone.words, OURS, *(_with_interval(own[mode][name]) for mode in MODES), level))
+        if name in paper.BY_BONE:
+            rows.append(_row(bone.words, PAPER, *(_number(p) for p in paper.BY_BONE[name][bone.value]), ""))
+    return _table(title, ("region", "data", *(m.replace("_", " ") for m in MODES), "chance"), rows)
 
 
 def _paired(figures: Mapping[str, Any]) -> str:
+    names = ("diagnosis_f1", "binary_match", "class_match", "vote_accuracy")
     rows = [
-        _row(bone.words, name.replace("_", " "), _with_interval(d["diagnosis_f1"]), _with_interval(d["binary_match"]))
+        _row(bone.words, title.replace("_", " "), *(_with_interval(d[n]) for n in names), d["binary_match"]["n"])
         for bone in BONES
-        for name, d in figures["paired"][bone.value].items()
+        for title, d in figures["paired"][bone.value].items()
     ]
-    return _table("paired differences", ("region", "difference", "diagnosis F1", "binary match"), rows)
+    head = ("region", "difference", *(n.replace("_", " ") for n in names), "n")
+    return _table("Paired differences", head, rows)
 
 
 def _consistency(figures: Mapping[str, Any]) -> str:
     rows = []
     for bone in BONES:
         for mode, f in figures["consistency"][bone.value].items():
-            rows.append(_row(bone.words, mode.replace("_", " "), f["same_side_share"], f["age_gap_years"]))
+            cells = (_with_interval(f["same_side_share"]), _with_interval(f["age_gap_years"]))
+            rows.append(_row(bone.words, mode.replace("_", " "), *cells))
     chance = figures["consistency"]["chance"]
-    rows.append(_row("chance", "", chance["same_side_share"], chance["age_gap_years"]))
-    return _table("what stage 1 is for", ("region", "mode", "same side", "age gap, years"), rows)
+    cells = (_with_interval(chance["same_side_share"]), _with_interval(chance["age_gap_years"]))
+    rows.append(_row("any", "chance", *cells))
+    return _table("What stage 1 is for", ("region", "mode", "same side", "age gap, years"), rows)
 
 
 def _ranking(figures: Mapping[str, Any]) -> str:
     if not figures["queries"]:
-        return "## image to text\n\nno captions\n"
+        return "## Image to text\n\nNo captions.\n"
     rows = []
     for name in figures["unmerged"]:
-        k = int(name.split("@")[1]) if "@" in name else 0
-        paper = f" ({PAPER_RECALL[k] / 100:.3f})" if k in PAPER_RECALL else ""
-        both = (_with_interval(figures[kind][name]) for kind in ("unmerged", "merged"))
-        rows.append(_row(name + paper, *both))
-    title = f"image to text, {figures['gallery']} captions, {figures['distinct_captions']} distinct"
-    return _table(title, ("figure", "unmerged", "merged"), rows)
+        shown = [figures["unmerged"], figures["merged"], figures["by_pair"]["unmerged"], figures["by_pair"]["merged"]]
+        rows.append(_row(_NAMES.get(name, name), *(_with_interval(f[name]) for f in shown), _of_paper(name)))
+    title = f"Image to text, {figures['gallery']} captions, {figures['distinct_captions']} distinct"
+    head = ("figure", "unmerged", "merged", "unmerged, by pair", "merged, by pair", PAPER)
+    return _table(title, head, rows)
+
+
+def _of_paper(name: str) -> str:
+    return _number(paper.CAPTIONS.get(name))
+
+
+def _ranking_by_region(figures: Mapping[str, Any]) -> str:
+    if not figures["queries"]:
+        return ""
+    parts = figures["by_region"]
+    rows = [
+        _row(_NAMES.get(name, name), kind, *(_with_interval(part[kind][name]) for part in parts.values()))
+        for kind in ("unmerged", "merged")
+        for name in figures[kind]
+    ]
+    head = ("figure", "captions", *(f"{r.replace('_', ' ')} (n {p['queries']})" for r, p in parts.items()))
+    return _table("Image to text by region of the query", head, rows)
 
 
 def _probe(figures: Mapping[str, Any]) -> str:
-    rows = [
-        _row(
-            region.replace("_", " "),
-            f.get("auroc", "-"),
-            f.get("auprc", "-"),
-            f.get("f1", "-"),
-            f.get("prevalence", "-"),
-        )
-        for region, f in figures.items()
-    ]
-    return _table("linear probe", ("embedding", "AUROC", "AUPRC", "F1", "prevalence"), rows)
+    names = ("auroc", "auprc", "f1", "prevalence", "n_train", "n_test")
+    rows = []
+    for region, f in figures.items():
+        rows.append(_row(region.replace("_", " "), OURS, *(f.get(n, "-") for n in names)))
+        if region == Region.WRIST:
+            rows.append(_row("wrist", PAPER, *(paper.PROBE.get(n, "-") for n in names)))
+    head = ("embedding", "data", *(n.replace("_", " ") for n in names))
+    return _table("Linear probe: any fracture (wrist), a fracture of the region (bones)", head, rows)

@@ -1,4 +1,4 @@
-"""Do the hits share the query's label (WristMIR §4.2)?"""
+"""Do the hits share the query's label, side, age (WristMIR §4.2, App. F)?"""
 
 import numpy as np
 
@@ -30,12 +30,15 @@ def majority_vote(hits_QK: np.ndarray, num_classes: int) -> np.ndarray:
     Returns:
         (Q,) int; -1 where no hit has a label.
     """
-    one_hot = hits_QK[:, :, None] == np.arange(num_classes)
-    votes = one_hot.sum(1).astype(float)
-    k = hits_QK.shape[1]
-    first = np.where(one_hot.any(1), one_hot.argmax(1), k)  # rank of the label's best hit
-    winner = (votes - first / (k + 1)).argmax(1)
-    return np.where(votes.sum(1) > 0, winner, -1)
+    queries, k = hits_QK.shape
+    query, rank = np.nonzero(hits_QK != -1)
+    label = hits_QK[query, rank]
+    cell = query * num_classes + label
+    votes_QL = np.bincount(cell, minlength=queries * num_classes).reshape(queries, num_classes).astype(float)
+    best_QL = np.full(votes_QL.shape, k)  # rank of the label's best hit
+    np.minimum.at(best_QL, (query, label), rank)
+    winner_Q = (votes_QL - best_QL / (k + 1)).argmax(1)
+    return np.where(votes_QL.sum(1) > 0, winner_Q, -1)
 
 
 def positive_share(hits_QK: np.ndarray) -> np.ndarray:
@@ -54,3 +57,20 @@ def diagnosis(hits_QK: np.ndarray) -> np.ndarray:
     """Return the diagnosis by retrieval: positive where more than half of the hits are (DESIGN: diagnosis F1)."""
     positive_Q: np.ndarray = np.nan_to_num(positive_share(hits_QK), nan=0.0) > 0.5
     return positive_Q
+
+
+def mean_gap(query_Q: np.ndarray, hits_QK: np.ndarray) -> np.ndarray:
+    """Return each query's mean absolute difference from its hits, e.g. of ages in years.
+
+    Args:
+        query_Q: (Q,) float; NaN is unknown.
+        hits_QK: (Q, K) float; NaN marks a hit that is missing or unknown.
+
+    Returns:
+        (Q,) float over the known hits; NaN where there is none.
+    """
+    gaps_QK = np.abs(hits_QK - query_Q[:, None])
+    known_QK = ~np.isnan(gaps_QK)
+    with np.errstate(invalid="ignore"):
+        mean_Q: np.ndarray = np.where(known_QK, gaps_QK, 0.0).sum(1) / known_QK.sum(1)
+    return mean_Q

@@ -17,8 +17,13 @@ def rank_bounds(
 
     Returns:
         higher (Q,) int and equal (Q,) int, the correct one itself included in `equal`.
+
+    Raises:
+        ValueError: a correct caption's score is NaN: it has no rank.
     """
     own = np.take_along_axis(scores_QC, correct_Q[:, None], axis=1)
+    if np.isnan(own).any():
+        raise ValueError("the score of a correct caption is not a number")
     copies_C = np.ones(scores_QC.shape[1], np.int64) if copies_C is None else copies_C
     return (scores_QC > own) @ copies_C, (scores_QC == own) @ copies_C
 

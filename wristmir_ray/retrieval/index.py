@@ -16,15 +16,22 @@ import pyarrow.parquet as pq
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Box, Region
-from wristmir_ray.errors import IndexMismatch
+from wristmir_ray.errors import IndexMismatch, NotPublished
 from wristmir_ray.retrieval.coarse_faiss import CoarseScan
 from wristmir_ray.retrieval.filters import Filters, allowed
+from wristmir_ray.retrieval.local import local_folder
 from wristmir_ray.search import Mode, search
 
 NAME = "index"
 METADATA = "exams.parquet"
 DESCRIPTION = "index.json"
 FAISS = "wrist.faiss"
+FOUND = "found.npy"
+"""(regions, exams) bool in the order of Region: who has a vector, without reading the vectors."""
+
+
+NORM_TOLERANCE = 1e-3
+"""How far a query's norm may be from one; the coarse scan's proof needs unit vectors."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,6 @@ class Index:
     """A published index, opened for reading; replicas on one machine share its pages.
 
     Args:
-        root: where it is published.
         run: its manifest.
         folder: local folder with its files.
     """
@@ -85,18 +91,22 @@ class Index:
         self.exams = pq.read_table(folder / METADATA, memory_map=True)
         self._vectors = {r: np.load(folder / f"{r.value}.npy", mmap_mode="r") for r in Region}
         self._rows = {e: i for i, e in enumerate(self.exams["exam_id"].to_pylist())}
-        self._coarse = CoarseScan(folder / FAISS, self._vectors[Region.WRIST])
+        self._found = dict(zip(Region, np.load(folder / FOUND), strict=True))
+        self._coarse = CoarseScan(folder / FAISS, self._found[Region.WRIST])
 
     @classmethod
     def load(cls, root: str, run_id: str | None = None) -> "Index":
         """Open the published index, or a pinned run of it; from S3 it is copied to a local folder first.
 
         Raises:
-            NotPublished: there is none.
+            NotPublished: there is none, or one in an earlier layout.
         """
         run = storage.published(root, NAME, run_id)
-        folder = storage.run_uri(root, NAME, run.run_id)
-        return cls(run, _local(folder, run) if storage.is_s3(folder) else Path(folder))
+        if FOUND not in run.files:
+            raise NotPublished(
+                f"index run {run.run_id} under {root} has an earlier layout; run jobs/build_index.py again"
+            )
+        return cls(run, local_folder(storage.run_uri(root, NAME, run.run_id), run))
 
     def __len__(self) -> int:
         return int(self.exams.num_rows)
@@ -118,12 +128,12 @@ class Index:
         Raises:
             KeyError: no such exam.
         """
-        vector = np.asarray(self._vectors[region][self._rows[exam_id]])
-        return None if np.isnan(vector[0]) else vector
+        row = self._rows[exam_id]
+        return np.asarray(self._vectors[region][row]) if self._found[region][row] else None
 
     def found(self) -> dict[Region, int]:
         """Return in how many exams each region was found."""
-        return {r: int((~np.isnan(v[:, 0])).sum()) for r, v in self._vectors.items()}
+        return {r: int(found.sum()) for r, found in self._found.items()}
 
     def exam(self, exam_id: str) -> dict[str, Any]:
         """Return an exam's metadata row; KeyError where there is none."""
@@ -139,14 +149,14 @@ class Index:
 
         Raises:
             KeyError: `exam_id` names no exam of the index.
-            ValueError: no vector that the mode could use.
+            ValueError: no vector that the mode could use, or one that is not of unit norm and this width.
 
         References:
             WristMIR §3.2, App. F.
         """
         started = time.perf_counter()
-        vectors, filters = self._query(request)
-        mask = allowed(self.exams, filters, request.region)
+        vectors = self._query(request)
+        mask = self._allowed(request)
         filtered = time.perf_counter()
         wrist = vectors.get(Region.WRIST)
         wanted = request.pool if request.mode is Mode.TWO_STAGE else request.k
@@ -166,23 +176,29 @@ class Index:
             shortlist=shortlist,
         )
         done = time.perf_counter()
-        found = [
-            self._hit(request.region, rank, *values)
-            for rank, values in enumerate(
-                zip(hits.rows, hits.stage1_ranks, hits.global_scores, hits.region_scores, strict=True), 1
-            )
-        ]
+        columns = (hits.rows, hits.stage1_ranks, hits.global_scores, hits.region_scores)
+        found = [self._hit(request.region, n, *values) for n, values in enumerate(zip(*columns, strict=True), 1)]
         ms = {"filter": filtered - started, "coarse": coarse - filtered, "rerank": done - coarse}
         gallery = len(self) if mask is None else int(mask.sum())
         return SearchAnswer(found, "exact", hits.fallback, gallery, {n: 1e3 * s for n, s in ms.items()})
 
-    def _query(self, request: SearchRequest) -> tuple[Mapping[Region, np.ndarray], Filters]:
+    def _query(self, request: SearchRequest) -> Mapping[Region, np.ndarray]:
+        if request.exam_id is not None:
+            own = {r: self.vector(request.exam_id, r) for r in {Region.WRIST, request.region}}
+            return {r: v for r, v in own.items() if v is not None}
+        for region, vector in request.vectors.items():
+            if vector.shape != (self.dim,) or not abs(np.linalg.norm(vector) - 1) < NORM_TOLERANCE:
+                raise ValueError(f"the query's {region.words} vector must have unit norm and {self.dim} numbers")
+        return request.vectors
+
+    def _allowed(self, request: SearchRequest) -> np.ndarray | None:
+        """Return who may be a hit; a query exam leaves itself and its patient's others out."""
+        mask = allowed(self.exams, request.filters, request.region)
         if request.exam_id is None:
-            return request.vectors, request.filters
-        own = {r: self.vector(request.exam_id, r) for r in {Region.WRIST, request.region}}
-        patient = request.filters.exclude_patient or self.exam(request.exam_id)["patient_id"]
-        without = {**request.filters.__dict__, "exclude_exam": request.exam_id, "exclude_patient": patient}
-        return {r: v for r, v in own.items() if v is not None}, Filters(**without)
+            return mask
+        patient = self.exam(request.exam_id)["patient_id"]
+        others = allowed(self.exams, Filters(exclude_exam=request.exam_id, exclude_patient=patient), request.region)
+        return others if mask is None or others is None else mask & others
 
     def _hit(self, region: Region, rank: int, row: int, stage1: int, seen: float, local: float) -> Hit:
         exam = self.exams.slice(int(row), 1).to_pylist()[0]
@@ -200,15 +216,6 @@ class Index:
 def _box(exam: Mapping[str, Any], region: Region) -> Box | None:
     corners = exam[f"{region.value}_box"]
     return Box(*corners) if corners else None
-
-
-def _local(folder: str, run: storage.Manifest) -> Path:
-    """Copy an index from S3 into a folder named by its run; a copy that is there already is used."""
-    target = Path(tempfile.gettempdir()) / "wristmir-index" / run.run_id
-    for name in run.files:
-        if not (target / name).exists():
-            storage.write_bytes(str(target / name), storage.read_bytes(storage.join(folder, name)))
-    return target
 
 
 def write_index(folder: str, exams: pa.Table, vectors: Mapping[Region, np.ndarray], encoder_digest: str) -> list[str]:
@@ -231,6 +238,7 @@ def write_index(folder: str, exams: pa.Table, vectors: Mapping[Region, np.ndarra
         pq.write_table(exams, os.path.join(scratch, METADATA))
         for region, array in vectors.items():
             np.save(os.path.join(scratch, f"{region.value}.npy"), np.ascontiguousarray(array, np.float32))
+        np.save(os.path.join(scratch, FOUND), np.stack([~np.isnan(vectors[r][:, 0]) for r in Region]))
         faiss.write_index(flat, os.path.join(scratch, FAISS))
         Path(scratch, DESCRIPTION).write_text(json.dumps({"dim": dim, "encoder_digest": encoder_digest}))
         names = sorted(os.listdir(scratch))

@@ -22,6 +22,7 @@ from wristmir_ray.retrieval.stages import EmbedCrops, add_crop_id, drop_crop_id,
 from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings, vectors
 
 JOB = "build_index"
+EMBEDDINGS = "embeddings"
 Load = Callable[[str, str], Encoder]
 
 
@@ -39,6 +40,10 @@ def build(
 def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
     """Embed every good crop, publish EMBEDDINGS, then the index over them.
 
+    Args:
+        config: settings.
+        load: (root, run id) -> encoder; a test passes a fake.
+
     Raises:
         NotPublished: crops, exams, regions or the encoder are missing.
         ConfigError: no exam is left to index.
@@ -46,32 +51,59 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
     started = time.monotonic()
     inputs = {t.name: storage.published(config.root, t.name).run_id for t in (EXAMS, REGIONS, CROPS)}
     encoder = storage.published(config.root, "encoder")
+    embed = _embed_run(config, inputs[CROPS.name], encoder.run_id)
+    lineage = {**inputs, EMBEDDINGS: embed.run_id}
+    with suppress(NotPublished):  # an archive without reports can be searched; its hits have no captions
+        lineage[CAPTIONS.name] = storage.published(config.root, CAPTIONS.name).run_id
+    code = keys.code_version("retrieval", "search")
+    run_id = keys.run_id(NAME, {}, lineage, code)
+    embedded = storage.find_run(config.root, EMBEDDINGS, embed.run_id)
+    index = storage.find_run(config.root, NAME, run_id)
+    if embedded and index:
+        storage.point_to(config.root, EMBEDDINGS, embed.run_id)
+        storage.point_to(config.root, NAME, run_id)
+        return _summary(config, embedded, index, skipped=True)
     model = load(config.root, encoder.run_id)
-    table = embeddings(model.dim)
-    embed = raydata.TableRun(
-        job="embed",
-        config=config,
-        settings={"splits": config.splits},
-        code=keys.code_version("retrieval", "models", "imaging"),
-        inputs={CROPS.name: inputs[CROPS.name]},
-        models={"encoder": encoder.run_id},
-    )
     summary = raydata.run_tables(
         embed,
         source=lambda: _crops(config, inputs[CROPS.name]),
         build=lambda ds: build(ds, config, encoder.run_id, load),
         fragment=keyed_embeddings(model.dim),
-        outputs=[raydata.Output(table, drop_crop_id)],
-        names=[table.name],
+        outputs=[raydata.Output(embeddings(model.dim), drop_crop_id)],
+        names=[EMBEDDINGS],
     )
-    index = _publish_index(config, inputs, embed.run_id, encoder.run_id, model, started)
+    embedded = storage.published(config.root, EMBEDDINGS, embed.run_id)
+    index = _publish_index(config, run_id, code, lineage, encoder.run_id, model, started)
+    return _summary(config, embedded, index, resumed=summary.resumed_rows)
+
+
+def _embed_run(config: RetrievalConfig, crops_run: str, encoder_run: str) -> raydata.TableRun:
+    return raydata.TableRun(
+        job="embed",
+        config=config,
+        settings={"splits": config.splits},
+        code=keys.code_version("retrieval/stages", "models", "imaging"),
+        inputs={CROPS.name: crops_run},
+        models={"encoder": encoder_run},
+    )
+
+
+def _summary(
+    config: RetrievalConfig,
+    embedded: storage.Manifest,
+    index: storage.Manifest,
+    skipped: bool = False,
+    resumed: int = 0,
+) -> Summary:
     return Summary(
-        **{
-            **summary.__dict__,
-            "job": JOB,
-            "runs": {**summary.runs, NAME: index.run_id},
-            "facts": {"exams": index.rows, "dim": model.dim, **index.metrics},
-        }
+        job=JOB,
+        runs={EMBEDDINGS: embedded.run_id, NAME: index.run_id},
+        rows=embedded.rows,
+        rejects=embedded.rejects,
+        skipped=skipped,
+        resumed_rows=resumed,
+        max_reject_share=config.max_reject_share,
+        facts={"exams": index.rows, **index.metrics},
     )
 
 
@@ -88,24 +120,21 @@ def _of_splits(batch: pa.Table, splits: list[str]) -> pa.Table:
 
 
 def _publish_index(
-    config: RetrievalConfig, inputs: dict[str, str], embedded: str, encoder_run: str, model: Encoder, started: float
+    config: RetrievalConfig,
+    run_id: str,
+    code: str,
+    lineage: dict[str, str],
+    encoder_run: str,
+    model: Encoder,
+    started: float,
 ) -> storage.Manifest:
-    lineage = {**inputs, "embeddings": embedded}
-    with suppress(NotPublished):  # an archive without reports can be searched; its hits have no captions
-        lineage[CAPTIONS.name] = storage.published(config.root, CAPTIONS.name).run_id
-    code = keys.code_version("retrieval", "search")
-    run_id = keys.run_id(NAME, {}, lineage, code)
-    done = storage.find_run(config.root, NAME, run_id)
-    if done:
-        storage.point_to(config.root, NAME, run_id)
-        return done
-    table = embeddings(model.dim)
-    rows = storage.read_table(config.root, table, embedded)
+    rows = storage.read_table(config.root, embeddings(model.dim), lineage[EMBEDDINGS])
     exams = _metadata(config.root, lineage, rows)
     arrays = {r: _dense(rows, r, exams["exam_id"], model.dim) for r in Region}
     folder = storage.run_uri(config.root, NAME, run_id)
     files = write_index(folder, exams, arrays, model.digest)
     found = {f"with_{r.value}": int((~np.isnan(a[:, 0])).sum()) for r, a in arrays.items()}
+    crops = storage.published(config.root, CROPS.name, lineage[CROPS.name])
     return storage.publish(
         config.root,
         storage.Manifest(
@@ -115,10 +144,10 @@ def _publish_index(
             rows=exams.num_rows,
             files=files,
             inputs=lineage,
-            models={"encoder": encoder_run, **storage.published(config.root, CROPS.name, inputs[CROPS.name]).models},
+            models={"encoder": encoder_run, **crops.models},
             code=code,
             config=config.resolved(),
-            metrics={"digest": model.digest, **found},
+            metrics={"digest": model.digest, "dim": model.dim, **found},
             seconds=time.monotonic() - started,
         ),
     )
@@ -132,6 +161,8 @@ def _metadata(root: str, runs: dict[str, str], rows: pa.Table) -> pa.Table:
     wanted = ["exam_id", "patient_id", "laterality", "view", "age_years", "sex", "study_date", "split"]
     exams = storage.read_table(root, EXAMS, runs[EXAMS.name], wanted)
     exams = exams.filter(pc.is_in(exams["exam_id"], value_set=known)).sort_by("exam_id")
+    if not exams.num_rows:
+        raise ConfigError("none of the embedded exams is among the ingested ones; run preprocess and build_index again")
     ids = exams["exam_id"].combine_chunks()
     boxes = storage.read_table(root, REGIONS, runs[REGIONS.name])
     corners = pa.array(
@@ -159,9 +190,13 @@ def _aligned(table: pa.Table, region: Region, ids: pa.Array, column: str) -> Any
 
 
 def _dense(rows: pa.Table, region: Region, ids: pa.ChunkedArray, dim: int) -> np.ndarray:
-    """Return (N, D) float32 in the order of `ids`; NaN rows where the region was not found."""
+    """Return (N, D) float32 in the order of `ids`; NaN rows where the region was not found.
+
+    An exam that has left the archive since it was embedded has no place in `ids`, and is left out.
+    """
     part = rows.filter(pc.field("region") == region.value)
-    out = np.full((len(ids), dim), np.nan, np.float32)
     at = pc.index_in(part["exam_id"].combine_chunks(), value_set=ids.combine_chunks())
-    out[at.to_numpy(zero_copy_only=False).astype(int)] = vectors(part["embedding"])
+    known = pc.is_valid(at)
+    out = np.full((len(ids), dim), np.nan, np.float32)
+    out[at.drop_null().to_numpy().astype(int)] = vectors(part["embedding"].filter(known))
     return out

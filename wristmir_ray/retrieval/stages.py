@@ -6,12 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wristmir_ray.errors import ErrorCode
+from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import Encoder
 from wristmir_ray.schemas import Table, conform, embeddings
 
 STAGE = "embed"
+_UNREADABLE = Reject(ErrorCode.CORRUPT_IMAGE, "the stored crop is not a readable PNG")
+_NOT_FINITE = Reject(ErrorCode.STAGE_FAILED, "the encoder gave a vector that is not finite")
 
 
 def keyed_embeddings(dim: int) -> Table:
@@ -35,7 +37,7 @@ class EmbedCrops:
     """Holds the encoder.
 
     Columns: crop_id, exam_id, region, png, split -> EMBEDDINGS and crop_id. 1:1.
-    Rejects: corrupt_image.
+    Rejects: corrupt_image, stage_failed (an embedding that is not finite).
     """
 
     def __init__(self, load: Callable[[], Encoder]) -> None:
@@ -45,20 +47,20 @@ class EmbedCrops:
         images = [_decoded(p) for p in batch["png"].to_pylist()]
         good = [i for i, image in enumerate(images) if image is not None]
         vectors: list[np.ndarray | None] = [None] * len(images)
+        errors = [None if image is not None else _UNREADABLE for image in images]
         if good:
             encoded = self._encoder.encode_images([image for image in images if image is not None])
             for i, vector in zip(good, encoded, strict=True):
-                vectors[i] = vector
-        failed = [v is None for v in vectors]
+                finite = bool(np.isfinite(vector).all())
+                vectors[i], errors[i] = (vector, None) if finite else (None, _NOT_FINITE)
         columns = {n: batch[n] for n in ("crop_id", "exam_id", "region", "split")}
+        stored = [{} if e is None else reject_columns(e, STAGE) for e in errors]
         return conform(
             {
                 **columns,
                 "embedding": vectors,
                 "encoder_digest": [self._encoder.digest] * len(images),
-                "error": [ErrorCode.CORRUPT_IMAGE.value if f else None for f in failed],
-                "error_stage": [STAGE if f else None for f in failed],
-                "error_message": ["the stored crop is not a readable PNG" if f else None for f in failed],
+                **{n: [s.get(n) for s in stored] for n in ("error", "error_stage", "error_message")},
             },
             keyed_embeddings(self._encoder.dim),
         )

@@ -6,8 +6,8 @@ import numpy as np
 def scores(query_D: np.ndarray, gallery_ND: np.ndarray) -> np.ndarray:
     """Return cosine similarities, one row at a time in effect: a score depends on no other row.
 
-    `einsum` sums each row in the same order whatever N is; a BLAS product may not, and results
-    would then depend on batch and shard sizes.
+    `einsum` sums each contiguous row in the same order whatever N is; a BLAS product may not, and
+    results would then depend on batch and shard sizes.
 
     Args:
         query_D: (D,) float32, unit norm.
@@ -19,8 +19,9 @@ def scores(query_D: np.ndarray, gallery_ND: np.ndarray) -> np.ndarray:
     References:
         WristMIR Eq. 3 and 4.
     """
-    scores_N: np.ndarray = np.einsum("nd,d->n", gallery_ND, query_D, optimize=False).astype(np.float32)
-    return scores_N
+    rows_ND = np.ascontiguousarray(gallery_ND)
+    scores_N: np.ndarray = np.einsum("nd,d->n", rows_ND, np.ascontiguousarray(query_D), optimize=False)
+    return scores_N.astype(np.float32, copy=False)
 
 
 def top(scores_N: np.ndarray, k: int, allowed_N: np.ndarray | None = None) -> np.ndarray:
@@ -41,3 +42,12 @@ def top(scores_N: np.ndarray, k: int, allowed_N: np.ndarray | None = None) -> np
         rows = rows[values >= bound]  # keeps every tie at the bound: the lower rows win below
     order = np.argsort(-scores_N[rows], kind="stable")
     return rows[order[:k]]
+
+
+def rounding(dim: int) -> float:
+    """Return by how much two float32 inner products of the same two unit vectors can differ.
+
+    Each lies within D * 2^-24 / (1 - D * 2^-24) of the true product, in whatever order it is summed,
+    so that two differ by less than D * 2^-23; doubled, since norms are one only up to rounding.
+    """
+    return 2 * dim * 2.0**-23

@@ -6,6 +6,7 @@ from enum import StrEnum
 import numpy as np
 
 from wristmir_ray.search.coarse import scores, top
+from wristmir_ray.search.rerank import rerank
 
 
 class Mode(StrEnum):
@@ -63,7 +64,8 @@ def search(
         pool: candidates that stage 1 passes on.
         k: hits wanted.
         allowed_N: (N,) bool; hits are always a subset of it.
-        shortlist: ascending rows known to hold stage 1's result (a FAISS scan gives it); default all rows.
+        shortlist: ascending rows known to hold the result of the scan over the gallery (by whole
+            wrist; in mode region by the region): FAISS or `shortlists` gives them; default all rows.
 
     Raises:
         ValueError: no query embedding that the mode could use.
@@ -76,7 +78,7 @@ def search(
         raise ValueError("a search needs the query's whole-wrist embedding, or mode region and its region's")
     fallback = NO_QUERY_REGION if query_region_D is None and mode is not Mode.GLOBAL else None
     if by_region and query_region_D is not None:
-        region_N = scores(query_region_D, gallery_region_ND)
+        region_N = _scores_of(query_region_D, gallery_region_ND, shortlist)
         return _region_only(query_global_D, gallery_global_ND, region_N, k, allowed_N)
     assert query_global_D is not None
     global_N = _scores_of(query_global_D, gallery_global_ND, shortlist)
@@ -85,7 +87,7 @@ def search(
     region_P = np.full(len(candidates), np.nan, np.float32)
     if query_region_D is not None:
         region_P = scores(query_region_D, gallery_region_ND[candidates])
-    order = rerank(region_P)[:k] if mode is Mode.TWO_STAGE else np.arange(min(k, len(candidates)))
+    order = rerank(region_P, candidates)[:k] if mode is Mode.TWO_STAGE else np.arange(min(k, len(candidates)))
     rows = candidates[order]
     return _checked(Hits(rows, global_N[rows], region_P[order], ranks[order], fallback), allowed_N)
 
@@ -97,18 +99,6 @@ def _scores_of(query_D: np.ndarray, gallery_ND: np.ndarray, rows: np.ndarray | N
     out = np.full(len(gallery_ND), np.nan, np.float32)
     out[rows] = scores(query_D, gallery_ND[rows])
     return out
-
-
-def rerank(region_scores_P: np.ndarray) -> np.ndarray:
-    """Return the order of a pool by region score; rows without one follow in stage-1 order.
-
-    Args:
-        region_scores_P: (P,) float32 in stage-1 order; NaN = the candidate lacks the region.
-
-    Returns:
-        (P,) int64, a permutation; ties keep stage-1 order.
-    """
-    return np.argsort(np.where(np.isnan(region_scores_P), np.inf, -region_scores_P), kind="stable")
 
 
 def _region_only(

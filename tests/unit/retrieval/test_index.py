@@ -1,6 +1,7 @@
 """The index: exact, filtered, and bound to its encoder."""
 
 import datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
-from wristmir_ray.errors import IndexMismatch
+from wristmir_ray.errors import IndexMismatch, NotPublished
+from wristmir_ray.retrieval.coarse_faiss import SLACK, CoarseScan
 from wristmir_ray.retrieval.filters import Filters
-from wristmir_ray.retrieval.index import Index, SearchRequest, write_index
+from wristmir_ray.retrieval.index import FAISS, Index, SearchRequest, write_index
 from wristmir_ray.search import Mode, search
+from wristmir_ray.search.coarse import scores, top
 
 EXAMS, DIM = 500, 24
 
@@ -73,10 +76,9 @@ def test_every_search_equals_the_plain_one(
     root, vectors, exams = world
     rng = np.random.default_rng(seed)
     query = {r: v / np.linalg.norm(v) for r in Region for v in [rng.normal(size=DIM).astype(np.float32)]}
-    if seed % 3 == 0:
-        query[Region.WRIST] = vectors[Region.WRIST][100]
-        if np.isnan(query[Region.WRIST]).any():
-            query[Region.WRIST] = vectors[Region.WRIST][np.flatnonzero(~np.isnan(vectors[Region.WRIST][:, 0]))[0]]
+    if seed % 3 == 0:  # rows 100 to 139 tie
+        tied = vectors[Region.WRIST][100:140]
+        query[Region.WRIST] = tied[~np.isnan(tied[:, 0])][0]
     bone = Region.DISTAL_ULNA
     request = SearchRequest(bone, mode, pool, 10, query, filters=Filters(laterality=side, age_min_years=age_min))
     answer = _index(root).search(request)
@@ -120,6 +122,60 @@ def test_an_exam_finds_neither_itself_nor_its_patient(world: tuple[str, dict[Reg
     assert all(h.exam["patient_id"] != patient for h in answer.hits)
     with pytest.raises(KeyError):
         index.search(SearchRequest(Region.DISTAL_RADIUS, exam_id="0" * 31 + "g"))
+
+
+def test_a_query_exam_and_a_filter_leave_out_both_patients(
+    world: tuple[str, dict[Region, np.ndarray], pa.Table],
+) -> None:
+    root, vectors, exams = world
+    found = ~np.isnan(vectors[Region.WRIST][:, 0]) & ~np.isnan(vectors[Region.DISTAL_RADIUS][:, 0])
+    row = int(np.flatnonzero(found)[0])
+    asked = SearchRequest(
+        Region.DISTAL_RADIUS,
+        pool=EXAMS,
+        k=EXAMS,
+        exam_id=exams["exam_id"][row].as_py(),
+        filters=Filters(exclude_patient="p77"),
+    )
+    patients = {h.exam["patient_id"] for h in _index(root).search(asked).hits}
+    assert "p76" in patients
+    assert not patients & {"p77", exams["patient_id"][row].as_py()}
+
+
+@pytest.mark.parametrize("spoil", [np.zeros_like, lambda v: v * 2, lambda v: v * np.nan, lambda v: v[:-1]])
+def test_a_query_that_is_no_unit_vector_is_refused(
+    world: tuple[str, dict[Region, np.ndarray], pa.Table], spoil: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    good = np.eye(DIM, dtype=np.float32)[0]
+    index = _index(world[0])
+    assert index.search(SearchRequest(Region.DISTAL_ULNA, vectors={Region.WRIST: good})).hits
+    with pytest.raises(ValueError, match="unit norm"):
+        index.search(SearchRequest(Region.DISTAL_ULNA, vectors={Region.WRIST: spoil(good)}))
+
+
+def test_faiss_reads_a_part_of_the_archive_and_misses_nothing(
+    world: tuple[str, dict[Region, np.ndarray], pa.Table],
+) -> None:
+    """The shortlist of the scan is short, and holds the exact top k of numpy."""
+    root, vectors, _ = world
+    scan = CoarseScan(Path(storage.run_uri(root, "index", "i1")) / FAISS, ~np.isnan(vectors[Region.WRIST][:, 0]))
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        query = rng.normal(size=DIM).astype(np.float32)
+        query /= np.linalg.norm(query)
+        allowed = rng.random(EXAMS) < rng.choice([0.3, 1.0])
+        rows = scan.shortlist(query, 10, allowed)
+        assert len(rows) == 10 + SLACK
+        assert set(top(scores(query, vectors[Region.WRIST]), 10, allowed)) <= set(rows)
+        assert allowed[rows].all()
+
+
+def test_an_index_of_an_earlier_layout_is_named(
+    world: tuple[str, dict[Region, np.ndarray], pa.Table], tmp_path: Path
+) -> None:
+    storage.publish(str(tmp_path), storage.Manifest("index", "old", "test", files=["exams.parquet"]))
+    with pytest.raises(NotPublished, match="build_index"):
+        Index.load(str(tmp_path))
 
 
 def test_another_encoder_is_refused(world: tuple[str, dict[Region, np.ndarray], pa.Table]) -> None:
