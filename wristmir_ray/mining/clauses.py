@@ -31,9 +31,13 @@ PREPOSITIONS = frozenset(
     ]
 )
 HEAD_KINDS = frozenset({"fx", "deny", "combo"})
+SIGNS = frozenset({"weak", "lucency", "involvement", "part", "compound", "line"})
+"""Heads that need not be a fracture of their own."""
 ADJECTIVES = frozenset({"type", "typeweak", "grade", "disp", "degree", "heal", "align", "ang", "angdir"})
 NOUNS = frozenset({("disp", "noun"), ("ang", "noun"), ("heal", "healing_sign")})
-LIGHT = frozenset({"side", "extra", "view", "both", "verb", "copula", "hedge", "modal", "known", "mask", "not", "neg"})
+LIGHT = frozenset(
+    {"side", "extra", "view", "both", "verb", "copula", "hedge", "modal", "known", "mask", "not", "neg", "including"}
+)
 MAX_TOKENS = 150
 """A clause is cut here: texts are arbitrary, sentences are not."""
 
@@ -159,8 +163,8 @@ class Clause:
     def _is_light(self, i: int, step: int) -> bool:
         m = (self.ending if step < 0 else self.starting).get(i)
         if m is not None:
-            return m.first == m.last and m.kind in {"side", "known", "both", "extra"}
-        return self.word(i) in {"of", "in", "a", "an", "at", "adjacent", "also", "including", "as", "well"}
+            return m.first == m.last and m.kind in {"side", "known", "both", "extra", "including"}
+        return self.word(i) in {"of", "in", "a", "an", "at", "adjacent", "also", "as", "well"}
 
     def subject(self, i: int) -> list[Mention]:
         """Return the bones that are the subject of the verb before token `i`; none where a head owns them."""

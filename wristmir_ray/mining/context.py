@@ -9,7 +9,8 @@ cues (`is not seen`, `cannot be excluded`) reach the nearest head before them.
 
 from dataclasses import dataclass, field
 
-from wristmir_ray.mining.clauses import JOINS, PREPOSITIONS, Clause, Head
+from wristmir_ray.mining.clauses import PREPOSITIONS, Clause, Head
+from wristmir_ray.mining.latent import mark_latent
 from wristmir_ray.mining.terms import Mention
 
 _NEW = frozenset(["a", "an", "there", "the", "which", "this", "also", "now", "it", "they", "its"])
@@ -38,7 +39,7 @@ def read_context(clause: Clause) -> Context:
             _doubt_before(clause, m)
         elif m.kind == "spare":
             _spare(clause, m, context)
-    _latent(clause)
+    mark_latent(clause)
     return context
 
 
@@ -227,27 +228,3 @@ def _spare(clause: Clause, cue: Mention, context: Context) -> None:
         context.negated[r.first] = cue
         for head in clause.heads:
             head.regions = [x for x in head.regions if x is not r]
-
-
-def _latent(clause: Clause) -> None:
-    """Mark heads that are planned, historical or seen on another exam."""
-    prior = next((m for m in clause.mentions if m.kind == "prior"), None)
-    past = prior and any(m.kind == "pastverb" and m.first > prior.last for m in clause.mentions)
-    for m in clause.mentions:
-        if m.kind != "ignore" and not (past and m is prior):
-            continue
-        reach = _reach(clause, m)
-        for head in clause.heads:
-            advised = head.hedge is not None and clause.word(head.hedge.first).startswith("consider")
-            head.latent |= m.first < head.mention.first < reach and not advised
-
-
-def _reach(clause: Clause, cue: Mention) -> int:
-    for i in range(cue.last + 1, clause.last - 1):
-        if (
-            clause.word(i) in JOINS
-            and clause.word(i + 1) in {"there", "the", "now", "this", "a", "an", "these"}
-            and cue.value != "plan"
-        ):
-            return i
-    return clause.last

@@ -58,7 +58,8 @@ def _plural(clause: Clause, subject: Mention, m: Mention, joined: list[Mention])
     """Whether the bones before `subject` share its verb (`unlike the radius, the ulna is intact` does not)."""
     words = clause.words(min((r.last for r in joined), default=subject.last) + 1, subject.first)
     singular = {"is", "was", "appears", "remains", "looks", "has"} & set(clause.words(subject.last + 1, m.first))
-    return not singular or bool({"and", "or", "nor", "&", "including", "/"} & set(words))
+    included = any(m.kind == "including" for m in clause.mentions)
+    return not singular or included or bool({"and", "or", "nor", "&", "/"} & set(words))
 
 
 def _is_verdict(clause: Clause, m: Mention) -> bool:

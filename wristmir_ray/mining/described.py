@@ -10,33 +10,16 @@ from wristmir_ray.mining.terms import Mention
 
 _ATTRIBUTES = frozenset({"type", "typeweak", "grade", "disp", "heal", "align", "ang"})
 _LINKS = frozenset(
-    [
-        "of",
-        "in",
-        "at",
-        "across",
-        "about",
-        "around",
-        "along",
-        "the",
-        "this",
-        "a",
-        "an",
-        "through",
-        "known",
-        "previously",
-        "noted",
-        "seen",
-        "to",
-    ]
+    {"of", "in", "at", "across", "about", "around", "along", "through", "to", "the", "this", "a", "an"}
+    | {"known", "previously", "noted", "seen"}
 )
 _NOUNS = frozenset(
     {
         ("disp", "noun"),
         ("ang", "noun"),
+        ("ang", "adj"),
         ("heal", "healing_sign"),
         ("heal", "healing"),
-        ("ang", "adj"),
         ("heal", "nonunion"),
     }
 )

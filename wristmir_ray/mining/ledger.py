@@ -7,8 +7,8 @@ Rules, in this order:
 - The same bone and side again is the same finding, its fields united, unless the types differ or
   the report says `second`, `another`, `separate`.
 - The strongest word wins over the whole body: present, then uncertain, then absent.
-- What the indication or the history claims makes no finding; it is what `the fracture` of the body
-  may refer to, and its detail may complete what the body confirms.
+- What the indication or the history claims makes no finding and adds no detail; its bones are what
+  `callus is seen` refers to where the body itself names none (the section stays in the evidence).
 """
 
 from collections.abc import Iterable, Sequence

@@ -49,7 +49,7 @@ _BETWEEN = (
     "configuration",
 )
 _MIN_FUZZY = 6
-_MIN_TYPED = 5
+_MIN_TYPED, _MAX_TYPED = 5, 24
 _NEVER_MENDED = frozenset({"neg", "not", "spare", "plain"})
 
 
@@ -119,12 +119,14 @@ class TermTable:
         """Return the vocabulary word that `word` misspells, or `word` itself."""
         if word in self._mended:
             return self._mended[word]
-        if len(word) < _MIN_TYPED or word in self._known or not word.isalpha():
+        if not _MIN_TYPED <= len(word) <= _MAX_TYPED or word in self._known or not word.isalpha():
             return word
         if len(self._mended) < self._bound:
             near = set().union(*(self._deletes.get(k, set()) for k in _deletions(word)))
             near = {w for w in near if is_one_edit(word, w)}
-            self._mended[word] = min(near, key=lambda w: (abs(len(w) - len(word)), w)) if near else word
+            self._mended[word] = (
+                min(near, key=lambda w: (w[-1] != word[-1], abs(len(w) - len(word)), w)) if near else word
+            )
         return self._mended.get(word, word)
 
     def find(self, tokens: Sequence[Token]) -> list[Mention]:

@@ -59,3 +59,14 @@ def test_there_are_enough_cases_and_they_score_as_a_whole() -> None:
     assert len(CASES) >= 60
     found = [[f.model_dump(mode="json") for f in mine(c["report"]).findings] for c in good]
     assert findings_f1(found, [gold(c) for c in good])["f1"] >= 0.95
+
+
+SENTENCES = yaml.safe_load((Path(__file__).parents[2] / "data" / "mining_sentences.yaml").read_text())
+
+
+@pytest.mark.parametrize(("sentence", "said"), SENTENCES)
+def test_findings_of_a_single_sentence(sentence: str, said: str) -> None:
+    names = ("region", "presence", "fracture_type", "displacement", "healing")
+    found = [f.model_dump(mode="json") for f in mine(f"Wrist. {sentence}").findings]
+    expected = gold({"gold": said.split(", ")}) if said else []
+    assert sorted(tuple(f[n] for n in names) for f in found) == sorted(tuple(f[n] for n in names) for f in expected)

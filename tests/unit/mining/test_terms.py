@@ -102,7 +102,8 @@ def test_every_fracture_type_can_be_said() -> None:
 
 def test_radlex_identifiers_stand_in_radlex_under_their_preferred_names(real_data: Path) -> None:
     with (real_data / "radlex_wrist_subset.csv").open() as f:
-        radlex_terms = {row["rid"]: row["term"] for row in csv.DictReader(f)}
+        rows = list(csv.DictReader(f))
+    radlex_terms = {r["parent_rid"]: r["parent_term"] for r in rows} | {r["rid"]: r["term"] for r in rows}
     named = {(t.rid, t.preferred) for t, _ in [*terms._read("terms.csv"), *terms._salter()] if t.rid and t.preferred}
     assert {rid: radlex_terms.get(rid) for rid, _ in named} == dict(named)
     assert len(named) >= 20

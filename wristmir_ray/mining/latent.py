@@ -1,0 +1,28 @@
+"""Heads of a clause that are planned, historical, or seen on another exam."""
+
+from wristmir_ray.mining.clauses import JOINS, Clause
+from wristmir_ray.mining.terms import Mention
+
+
+def mark_latent(clause: Clause) -> None:
+    """Mark heads that are planned, historical or seen on another exam."""
+    prior = next((m for m in clause.mentions if m.kind == "prior"), None)
+    past = prior and any(m.kind == "pastverb" and m.first > prior.last for m in clause.mentions)
+    for m in clause.mentions:
+        if m.kind != "ignore" and not (past and m is prior):
+            continue
+        reach = _reach(clause, m)
+        for head in clause.heads:
+            advised = head.hedge is not None and clause.word(head.hedge.first).startswith("consider")
+            head.latent |= m.first < head.mention.first < reach and not advised
+
+
+def _reach(clause: Clause, cue: Mention) -> int:
+    for i in range(cue.last + 1, clause.last - 1):
+        if (
+            clause.word(i) in JOINS
+            and clause.word(i + 1) in {"there", "the", "now", "this", "a", "an", "these"}
+            and cue.value != "plan"
+        ):
+            return i
+    return clause.last
