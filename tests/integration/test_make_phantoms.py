@@ -1,5 +1,6 @@
 """The phantom archive on a real Ray: its layout, a second run, and other settings in the way."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow.csv as pacsv
@@ -80,6 +81,18 @@ def test_other_settings_need_another_folder(archive: Path, config: PhantomConfig
     with pytest.raises(ConfigError, match="choose another `out` or set replace"):
         run(config.with_(seed=6))
     assert _contents(archive) == before
+
+
+def test_an_archive_can_be_replaced_and_nothing_else_can(archive: Path, config: PhantomConfig, tmp_path: Path) -> None:
+    out = tmp_path / "archive"
+    shutil.copytree(archive, out)
+    other = config.with_(out=str(out), seed=6, replace=True)
+    assert not run(other).skipped
+    assert run(other).skipped
+    assert _contents(out) != _contents(archive)
+    (out / "manifest.json").unlink()
+    with pytest.raises(ConfigError, match="no phantom archive"):
+        run(other)
 
 
 def test_equal_bytes_whatever_the_batches(archive: Path, config: PhantomConfig) -> None:

@@ -23,6 +23,13 @@ from wristmir_ray.models.detector import DetectorSpec, OnnxDetector
 LOWEST_SCORE = 0.001
 """From here on detections count for AP50, as in the trainer's own validation."""
 
+_FIGURES = {
+    "map50": "metrics/mAP50(B)",
+    "map50_95": "metrics/mAP50-95(B)",
+    "precision": "metrics/precision(B)",
+    "recall": "metrics/recall(B)",
+}
+
 _LOGGERS = ("sync", "raytune", "mlflow", "comet", "clearml", "dvc", "tensorboard", "wandb", "neptune", "hub")
 
 
@@ -99,8 +106,11 @@ def _go_offline(work: Path) -> None:
 
 def _fit(
     data: Path, config: TargetConfig, work: Path, seed: int, threads: int, gpu: bool
-) -> tuple[Path, dict[str, float]]:
-    """Run the epochs; return the best checkpoint and the trainer's own figures of the last epoch."""
+) -> tuple[Path, dict[str, Any]]:
+    """Run the epochs; return a checkpoint and the trainer's own figures of its epoch, with mAP50 by epoch.
+
+    The checkpoint is the one that passed the gate, and where none did, the best by the trainer's fitness.
+    """
     from ultralytics import YOLO
     from ultralytics.models.yolo.detect import DetectionTrainer
     from ultralytics.utils import torch_utils
@@ -111,10 +121,11 @@ def _fit(
         def final_eval(self) -> None:
             """Leave the last validation out: the run-time path measures the result."""
 
+    history: list[dict[str, float]] = []
+
     def stop_when_good(trainer: Any) -> None:
-        m = trainer.metrics
-        good = m["metrics/mAP50(B)"] >= config.stop_map50 and m["metrics/mAP50-95(B)"] >= config.stop_map50_95
-        trainer.stop = trainer.stop or good
+        history.append({name: float(trainer.metrics[key]) for name, key in _FIGURES.items()})
+        trainer.stop = trainer.stop or _passes(history[-1], config)
 
     yolo = YOLO(config.weights or config.model, task="detect")
     yolo.add_callback("on_fit_epoch_end", stop_when_good)
@@ -148,15 +159,15 @@ def _fit(
         fliplr=config.flip,
         erasing=0.0,
     )
-    m = yolo.trainer.metrics
-    figures = {
-        "map50": float(m["metrics/mAP50(B)"]),
-        "map50_95": float(m["metrics/mAP50-95(B)"]),
-        "precision": float(m["metrics/precision(B)"]),
-        "recall": float(m["metrics/recall(B)"]),
-        "epochs": float(yolo.trainer.epoch + 1),
-    }
-    return Path(yolo.trainer.best), figures
+    passed = _passes(history[-1], config)
+    checkpoint = yolo.trainer.last if passed else yolo.trainer.best
+    chosen = history[-1] if passed else max(history, key=lambda m: m["map50_95"])
+    curve = [round(m["map50"], 4) for m in history]
+    return Path(checkpoint), {**chosen, "epochs": len(history), "map50_by_epoch": curve}
+
+
+def _passes(figures: dict[str, float], config: TargetConfig) -> bool:
+    return figures["map50"] >= config.stop_map50 and figures["map50_95"] >= config.stop_map50_95
 
 
 def _export(checkpoint: Path, image_size: int) -> bytes:

@@ -25,7 +25,6 @@ def run(config: PhantomConfig) -> Summary:
     Raises:
         ConfigError: `out` holds something else or cannot be written.
     """
-    started = time.monotonic()
     settings = config.model_dump(mode="json", include=_SETTINGS)
     code = keys.code_version("phantom")
     run_id = keys.run_id("make_phantoms", settings, {}, code)
@@ -36,6 +35,7 @@ def run(config: PhantomConfig) -> Summary:
     storage.delete_tree(folder)  # what an interrupted try left
     storage.check_writable(folder)
     raydata.connect(config.ray)
+    started = time.monotonic()
     batches = build(_patients(config), config, folder).iter_batches(batch_format="pyarrow", batch_size=None)
     rows = pa.concat_tables([b for b in batches if b.num_rows]).sort_by("file")
     seconds = time.monotonic() - started
