@@ -52,7 +52,7 @@ class Head:
 @contextmanager
 def local_head(cwd: Path) -> Iterator[Head]:
     """Start a head whose processes run in `cwd`, yield its addresses, end what it started."""
-    gcs, dashboard, client = free_ports(3)
+    gcs, dashboard, client, agent = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="wm", dir="/tmp", ignore_cleanup_errors=True) as short:
         command = [
             "ray",
@@ -64,7 +64,8 @@ def local_head(cwd: Path) -> Iterator[Head]:
             "--object-store-memory=200000000",
         ]
         command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
-        command += ["--include-dashboard=true", f"--temp-dir={short}"]
+        # The agent takes submitted jobs; on its fixed default port it would fail beside another Ray.
+        command += ["--include-dashboard=true", f"--dashboard-agent-listen-port={agent}", f"--temp-dir={short}"]
         head = subprocess.Popen(
             command,
             env=environment(),
