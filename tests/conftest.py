@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.s3_server import s3_server
+
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WRISTMIR_HASH_KEY", "a key for tests alone, no patient is hashed with it")
@@ -28,6 +30,13 @@ def local_ray() -> Iterator[None]:
     raydata.connect(RayConfig(progress=False, object_store_gib=0.5))
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of a real S3 server process."""
+    with s3_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,13 @@ differs from the driver's.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -19,6 +20,15 @@ from pydantic_settings import (
 )
 
 from wristmir_ray.errors import ConfigError
+
+
+def absolute(uri: str) -> str:
+    """Return a local path made absolute, `~` expanded; an address such as s3://... as it is."""
+    return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(absolute)]
+"""A folder or an address. Ray's workers run in folders of their own, where a relative path names another place."""
 
 
 class Section(BaseModel):
@@ -66,7 +76,7 @@ class JobConfig(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    root: str = Field(description="folder or s3:// prefix in which tables and models are published")
+    root: Place = Field(description="folder or s3:// prefix in which tables and models are published")
     max_reject_share: float = Field(
         0.2, ge=0, le=1, description="share of rejected rows above which the job ends with exit code 3"
     )

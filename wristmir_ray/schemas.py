@@ -260,22 +260,26 @@ def pixels(side_px: int) -> Table:
     )
 
 
-HITS = Table(
-    "hits",
-    ("query_exam_id", "region", "mode", "final_rank"),
-    _schema(
-        ("query_exam_id", pa.string()),
-        ("region", pa.string()),
-        ("mode", pa.string()),
-        ("final_rank", pa.int32()),
-        ("exam_id", pa.string()),
-        ("stage1_rank", pa.int32()),
-        ("global_score", pa.float32()),
-        ("region_score", pa.float32()),
-        ("fallback", pa.string()),
-    ),
-)
+_HIT = [
+    ("region", pa.string()),
+    ("mode", pa.string()),
+    ("final_rank", pa.int32()),
+    ("exam_id", pa.string()),
+    ("stage1_rank", pa.int32()),
+    ("global_score", pa.float32()),
+    ("region_score", pa.float32()),
+    ("fallback", pa.string()),
+]
+
+HITS = Table("hits", ("query_exam_id", "region", "mode", "final_rank"), _schema(("query_exam_id", pa.string()), *_HIT))
 """A row is query x region x mode x rank; ranks start at 1."""
+
+SEARCHED = Table(
+    "searched",
+    ("query_exam_id",),
+    _schema(("query_exam_id", pa.string()), ("hits", pa.list_(pa.struct(_HIT)))),
+)
+"""What the evaluate job writes while it runs: one row a query. Publishing explodes it into HITS."""
 
 TABLES = {t.name: t for t in (EXAMS, REPORTS, FINDINGS, CAPTIONS, REGIONS, CROPS, HITS)}
 

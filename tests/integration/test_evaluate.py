@@ -76,6 +76,15 @@ def test_another_setting_is_another_run_and_a_seed_repeats(root: str) -> None:
     assert value[0] == value[1]
 
 
+def test_what_a_healed_fracture_counts_as_changes_figures_not_hits(root: str) -> None:
+    first, other = (
+        evaluation.run(_config(root), fake_encoder),
+        evaluation.run(_config(root, healed="absent"), fake_encoder),
+    )
+    assert other.runs["hits"] == first.runs["hits"]
+    assert other.runs["evaluation"] != first.runs["evaluation"]
+
+
 def test_embeddings_of_another_encoder_are_refused(root: str) -> None:
     current = storage.published(root, "encoder")
     storage.publish(root, storage.Manifest("encoder", "e2", "test"))

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import REPO
@@ -17,8 +19,12 @@ from wristmir_ray.demo.line import STEPS, run_step
 from wristmir_ray.demo.report import write_report
 from wristmir_ray.demo.sealed import score_sealed
 from wristmir_ray.errors import NotPublished
+from wristmir_ray.evaluation.archive import load
+from wristmir_ray.evaluation.hits import MODES, from_table
+from wristmir_ray.evaluation.retrieval import evaluate_bones
 from wristmir_ray.job import Summary
-from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, FINDINGS, REGIONS, REPORTS
+from wristmir_ray.models.encoder import load_encoder
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, FINDINGS, HITS, REGIONS, REPORTS
 
 pytestmark = pytest.mark.ray
 
@@ -51,7 +57,8 @@ def _config(root: Path) -> DemoConfig:
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> tuple[DemoConfig, dict[str, Summary]]:
-    config = _config(tmp_path_factory.mktemp("line"))
+    relative = os.path.relpath(tmp_path_factory.mktemp("line"))  # as the demo's own root, where workers run elsewhere
+    config = _config(Path(relative))
     return config, {step.name: run_step(step, config, JOBS) for step in STEPS}
 
 
@@ -94,6 +101,31 @@ def test_sealed_reports_are_scored(line: tuple[DemoConfig, dict[str, Summary]]) 
     score = score_sealed(line[0])
     assert score["reports"] == 100
     assert 0.8 < score["f1"] <= 1.0
+
+
+def test_on_phantoms_with_shuffled_labels_every_figure_falls_to_chance(
+    line: tuple[DemoConfig, dict[str, Summary]],
+) -> None:
+    """The trained encoder's own hits, judged by labels that were dealt out anew among the exams."""
+    root = line[0].archive
+    inputs = storage.published(root, "evaluation").inputs
+    archive = load(root, {n: inputs[n] for n in ("exams", "captions", "embeddings")}, load_encoder(root).dim)
+    queries = archive.gallery("test")
+    rankings = from_table(storage.read_table(root, HITS, inputs["hits"]), archive, queries, 10)
+    inside = []
+    for seed in range(8):
+        dealt = np.random.default_rng(seed).permutation(len(archive.exam_ids))
+        labels = {name: {r: v[dealt] for r, v in getattr(archive, name).items()} for name in ("present", "classes")}
+        blind = evaluate_bones(replace(archive, **labels), queries, rankings, 20, 100, 40, seed)
+        inside += [
+            level["low"] <= own[name]["value"] <= level["high"]
+            for region in blind["regions"].values()
+            for own in (region[mode] for mode in MODES.values())
+            for name, level in own["chance"].items()
+            if level["n"]
+        ]
+    assert len(inside) > 400
+    assert np.mean(inside) > 0.85
 
 
 @pytest.mark.fault

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from wristmir_ray.config import JobConfig, Section, load_config
 from wristmir_ray.errors import ConfigError
@@ -36,8 +36,8 @@ def test_overrides_win_over_the_file_and_leave_the_rest(tmp_path: Path) -> None:
 
 def test_another_file_can_be_named(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
-    other.write_text("root: elsewhere")
-    assert _load(tmp_path, "root: r", "--config", str(other)).root == "elsewhere"
+    other.write_text("root: /elsewhere")
+    assert _load(tmp_path, "root: r", "--config", str(other)).root == "/elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,26 @@ def test_an_unknown_flag_ends_with_exit_code_2(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_environment_changes_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOT", "from-environment")
-    assert _load(tmp_path, "root: r").root == "r"
+    assert _load(tmp_path, "root: /r").root == "/r"
 
 
 def test_with_validates() -> None:
     config = ExampleConfig(root="r")
-    assert config.with_(root="s").root == "s"
+    assert config.with_(root="/s").root == "/s"
     with pytest.raises(ValueError, match="fragment_rows"):
         config.with_(fragment_rows=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("s3://bucket/x", "s3://bucket/x"), ("/a/b", "/a/b"), ("a", "{cwd}/a")]
+)
+def test_a_local_root_is_absolute_since_workers_run_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert JobConfig(root=given).root == expected.format(cwd=tmp_path)
+
+
+def test_an_empty_root_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        JobConfig(root="")

@@ -1,54 +1,25 @@
 """Publishing: on disk, and against a real S3 server process."""
 
 import json
-import subprocess
-import sys
-import threading
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.s3_server import BUCKET, empty_bucket
 from wristmir_ray import storage
 from wristmir_ray.errors import ConfigError, NotPublished, SchemaError
 from wristmir_ray.schemas import CROPS, REPORTS, conform
 from wristmir_ray.storage import Manifest
 
 
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    """A moto server in its own process, on a free port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr
-    port = next(line.rsplit(":", 1)[1].strip() for line in process.stderr if "Running on" in line)
-    threading.Thread(target=process.stderr.read, daemon=True).start()
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
-
-
 @pytest.fixture(params=["disk", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "disk":
         return str(tmp_path)
-    endpoint = request.getfixturevalue("s3_endpoint")
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
+    for name, value in empty_bucket(request.getfixturevalue("s3_endpoint")).items():
         monkeypatch.setenv(name, value)
-    import boto3
-
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=10)
-    boto3.client("s3").create_bucket(Bucket="archive")
-    return "s3://archive/tables"
+    return f"s3://{BUCKET}/tables"
 
 
 def _publish(root: str, run_id: str, texts: list[str]) -> Manifest:

@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from wristmir_ray.config import JobConfig
+from wristmir_ray.config import JobConfig, Place
 
 
 class DemoConfig(JobConfig):
     """Run the whole line on a synthetic archive: phantoms, ingest, mining, detectors, crops, CLIP, index, query."""
 
-    root: str = Field("artifacts/demo", description="folder that gets the archive, the tables and the report")
+    root: Place = Field("artifacts/demo", description="folder that gets the archive, the tables and the report")
     exams: int = Field(1600, ge=40, description="synthetic exams")
     sealed_reports: int = Field(
         1000, ge=20, description="reports from the sealed sentence bank, for the findings score"

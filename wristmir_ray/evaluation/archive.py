@@ -40,13 +40,31 @@ class Archive:
         """Return the rows of one split."""
         return np.flatnonzero(self.splits == split)
 
+    def gallery(self, split: str) -> np.ndarray:
+        """Return the rows of one split that have a wrist embedding: who can be asked for, and found."""
+        rows = self.rows(split)
+        found: np.ndarray = rows[~np.isnan(self.vectors[Region.WRIST][rows, 0])]
+        return found
+
+    def positions(self, exam_ids: pa.ChunkedArray, among: np.ndarray | None = None) -> np.ndarray:
+        """Return where exams stand in the archive, or among other ids.
+
+        Raises:
+            KeyError: one of them stands nowhere.
+        """
+        ids = pa.array(self.exam_ids if among is None else among, pa.string())
+        at = pc.index_in(exam_ids, value_set=ids)
+        if at.null_count:
+            raise KeyError(f"{at.null_count} exam(s) are not in the archive")
+        return np.asarray(at.to_numpy(), int)
+
 
 def load(root: str, runs: dict[str, str], dim: int, healed: Presence = Presence.PRESENT) -> Archive:
     """Return the archive of pinned runs.
 
     Args:
         root: where tables are published.
-        runs: run ids of exams, captions and embeddings.
+        runs: run ids of exams and embeddings, and of captions where labels are wanted.
         dim: width of the embeddings.
         healed: what a healed fracture counts as; `uncertain` leaves it out.
     """
@@ -54,7 +72,8 @@ def load(root: str, runs: dict[str, str], dim: int, healed: Presence = Presence.
     ids = np.asarray(exams["exam_id"].to_pylist())
     table = embeddings(dim)
     embedded = storage.read_table(root, table, runs["embeddings"], ["exam_id", "region", "embedding"])
-    labelled = storage.read_table(root, CAPTIONS, runs["captions"])
+    unlabelled = CAPTIONS.schema.empty_table()
+    labelled = storage.read_table(root, CAPTIONS, runs["captions"]) if "captions" in runs else unlabelled
     by_region = {r: _vectors(embedded, r, ids, dim) for r in Region}
     labels = {r: _labels(labelled, r, ids, healed) for r in Region}
     return Archive(

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from wristmir_ray.anatomy import Presence, Split
-from wristmir_ray.config import JobConfig
+from wristmir_ray.config import JobConfig, PoolConfig
 
 
 class EvaluationConfig(JobConfig):
@@ -19,3 +19,5 @@ class EvaluationConfig(JobConfig):
     resamples: int = Field(1000, ge=100, description="bootstrap draws of patients")
     shuffles: int = Field(200, ge=20, description="shuffles of the labels that give the level of chance")
     seed: int = Field(0, ge=0, description="of the bootstrap and the shuffles")
+    embed: PoolConfig = PoolConfig(batch_size=64)
+    search: PoolConfig = PoolConfig(batch_size=256)

@@ -1,75 +1,133 @@
-"""EMBEDDINGS, CAPTIONS, EXAMS, encoder -> HITS and the paper's tables for this archive."""
+"""EMBEDDINGS, EXAMS -> HITS; HITS, CAPTIONS, encoder -> the paper's tables for this archive (WristMIR §4)."""
 
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray.data
 
-from wristmir_ray import keys, storage
-from wristmir_ray.anatomy import Region
+from wristmir_ray import keys, raydata, storage
 from wristmir_ray.errors import ConfigError, IndexMismatch
-from wristmir_ray.evaluation.archive import NO_HIT, Archive, load
+from wristmir_ray.evaluation.archive import Archive, load
 from wristmir_ray.evaluation.config import EvaluationConfig
+from wristmir_ray.evaluation.hits import from_table
 from wristmir_ray.evaluation.probe import linear_probe
-from wristmir_ray.evaluation.ranking import caption_ranking
-from wristmir_ray.evaluation.retrieval import Ranking, evaluate_bones
+from wristmir_ray.evaluation.ranking import CaptionVectors, caption_ranking, distinct_captions
+from wristmir_ray.evaluation.retrieval import evaluate_bones
+from wristmir_ray.evaluation.stages import EmbedCaptions, SearchQueries, explode_hits
 from wristmir_ray.evaluation.tables import markdown
 from wristmir_ray.job import Summary
 from wristmir_ray.models.encoder import Encoder, load_encoder
-from wristmir_ray.schemas import HITS, conform
-from wristmir_ray.search import Mode
+from wristmir_ray.schemas import CAPTIONS, EXAMS, HITS, SEARCHED, vectors
 
 log = logging.getLogger(__name__)
 
 JOB = "evaluate"
 NAME = "evaluation"
-INPUTS = ("exams", "captions", "embeddings")
+EMBEDDINGS = "embeddings"
 Load = Callable[[str, str], Encoder]
-SETTINGS = {"split", "pool", "k", "healed", "caption_ks", "resamples", "shuffles", "seed"}
+"""(root, run id) -> encoder; runs in the actor and on the driver."""
+
+
+def search_queries(
+    queries: ray.data.Dataset, config: EvaluationConfig, runs: Mapping[str, str], dim: int
+) -> ray.data.Dataset:
+    """Rows of query_exam_id -> SEARCHED, 1:1."""
+    return queries.map_batches(
+        SearchQueries,
+        fn_constructor_kwargs={
+            "load": partial(load, config.root, dict(runs), dim),
+            "split": config.split.value,
+            "pool": config.pool,
+            "k": config.k,
+        },
+        **raydata.actors(config.search),
+    )
+
+
+def embed_captions(
+    captions: ray.data.Dataset, config: EvaluationConfig, encoder_run: str, load_model: Load
+) -> ray.data.Dataset:
+    """Rows of caption -> caption, embedding, 1:1."""
+    return captions.map_batches(
+        EmbedCaptions,
+        fn_constructor_kwargs={"load": partial(load_model, config.root, encoder_run)},
+        **raydata.actors(config.embed),
+    )
 
 
 def run(config: EvaluationConfig, load_model: Load = load_encoder) -> Summary:
-    """Measure, publish HITS and the figures.
+    """Search for every exam of the split, publish HITS; measure them, publish the figures.
 
     Args:
         config: settings.
-        load_model: (root, run id) -> encoder; a test passes a fake.
+        load_model: gives the encoder; a test passes a fake.
 
     Raises:
         NotPublished: an input is missing. IndexMismatch: the embeddings come from another encoder.
         ConfigError: the split holds too few exams to retrieve anything.
     """
     started = time.monotonic()
-    runs = {name: storage.published(config.root, name).run_id for name in INPUTS}
-    encoder_run = _encoder_of(config.root, runs["embeddings"])
-    settings = config.model_dump(mode="json", include=SETTINGS)
-    code = keys.code_version(NAME, "search", "metrics", "models")
-    run_id = keys.run_id(JOB, settings, {**runs, "encoder": encoder_run}, code)
-    done = [storage.find_run(config.root, name, run_id) for name in (HITS.name, NAME)]
-    if all(done):
-        for name in (HITS.name, NAME):
-            storage.point_to(config.root, name, run_id)
-        return _summary(run_id, done[0], done[1], started, skipped=True)
-    storage.check_writable(config.root)
-    encoder = load_model(config.root, encoder_run)
-    archive = load(config.root, runs, encoder.dim, config.healed)
+    inputs = {name: storage.published(config.root, name).run_id for name in (EXAMS.name, CAPTIONS.name, EMBEDDINGS)}
+    encoder_run = _encoder_of(config.root, inputs[EMBEDDINGS])
+    search = _search_run(config, {n: inputs[n] for n in (EXAMS.name, EMBEDDINGS)})
+    measure = _measure_run(config, {**inputs, HITS.name: search.run_id}, encoder_run)
+    hits = storage.find_run(config.root, HITS.name, search.run_id)
+    figures = storage.find_run(config.root, NAME, measure.run_id)
+    if hits and figures:
+        storage.point_to(config.root, HITS.name, search.run_id)
+        storage.point_to(config.root, NAME, measure.run_id)
+        return _summary(config, hits, figures, skipped=True)
+    dim = load_model(config.root, encoder_run).dim
+    archive = load(config.root, inputs, dim, config.healed)
     queries = _queries(config, archive)
-    figures, rankings = _measure(config, archive, queries, encoder)
-    lineage: dict[str, Any] = {"run_id": run_id, "job": JOB, "code": code, "config": config.resolved()}
-    lineage |= {"inputs": runs, "models": {"encoder": encoder_run}}
-    hits = _publish_hits(config.root, archive, queries, rankings, lineage)
-    tables = _publish_figures(config.root, figures, len(queries), lineage, started)
-    return _summary(run_id, hits, tables, started)
+    searched = raydata.run_tables(
+        search,
+        source=lambda: _rows("query_exam_id", archive.exam_ids[queries].tolist(), config.search.batch_size),
+        build=lambda ds: search_queries(ds, config, search.inputs, dim),
+        fragment=SEARCHED,
+        outputs=[raydata.Output(HITS, explode_hits)],
+        names=[HITS.name],
+    )
+    captions = _embedded(config, distinct_captions(archive, queries), encoder_run, load_model)
+    found = _figures(config, archive, queries, storage.read_table(config.root, HITS, search.run_id), captions)
+    figures = _publish(config.root, measure, found, len(queries), started)
+    hits = storage.published(config.root, HITS.name, search.run_id)
+    return _summary(config, hits, figures, resumed=searched.resumed_rows)
+
+
+def _search_run(config: EvaluationConfig, inputs: Mapping[str, str]) -> raydata.TableRun:
+    settings = config.model_dump(mode="json", include={"split", "pool", "k"})
+    code = keys.code_version("evaluation/archive", "evaluation/hits", "evaluation/stages", "search")
+    return raydata.TableRun("search_queries", config, settings, code, inputs)
+
+
+def _measure_run(config: EvaluationConfig, inputs: Mapping[str, str], encoder_run: str) -> raydata.TableRun:
+    chosen = {"split", "pool", "k", "healed", "caption_ks", "resamples", "shuffles", "seed"}
+    code = keys.code_version(NAME, "metrics", "models")
+    settings = config.model_dump(mode="json", include=chosen)
+    return raydata.TableRun(JOB, config, settings, code, inputs, {"encoder": encoder_run})
+
+
+def _encoder_of(root: str, embeddings_run: str) -> str:
+    """Return the encoder run that made the embeddings, and refuse when it is not the published one."""
+    made_by = storage.published(root, EMBEDDINGS, embeddings_run).models.get("encoder", "")
+    current = storage.published(root, "encoder").run_id
+    if made_by != current:
+        raise IndexMismatch(
+            f"the embeddings under {root} were made by encoder run {made_by}, published is {current}; "
+            "run build_index again"
+        )
+    return made_by
 
 
 def _queries(config: EvaluationConfig, archive: Archive) -> np.ndarray:
-    """Return the rows of the split that have a wrist embedding."""
-    rows = archive.rows(config.split)
-    queries: np.ndarray = rows[~np.isnan(archive.vectors[Region.WRIST][rows, 0])]
+    queries = archive.gallery(config.split)
     patients = len(np.unique(archive.patients[queries]))
     if patients < 2:
         raise ConfigError(
@@ -84,93 +142,56 @@ def _queries(config: EvaluationConfig, archive: Archive) -> np.ndarray:
     return queries
 
 
-def _measure(
-    config: EvaluationConfig, archive: Archive, queries: np.ndarray, encoder: Encoder
-) -> tuple[dict[str, Any], dict[tuple[Region, Mode], Ranking]]:
-    """Return all figures, and the rankings behind those of image retrieval."""
+def _rows(column: str, values: list[str], batch_size: int) -> ray.data.Dataset:
+    table = pa.table({column: pa.array(values, pa.string())})
+    return ray.data.from_arrow([table.slice(i, batch_size) for i in range(0, table.num_rows, batch_size)] or [table])
+
+
+def _embedded(config: EvaluationConfig, texts: list[str], encoder_run: str, load_model: Load) -> CaptionVectors:
+    """Return the captions' embeddings, in the order of their texts."""
+    if not texts:
+        return CaptionVectors([], np.zeros((0, 0), np.float32))
+    raydata.connect(config.ray)
+    dataset = embed_captions(_rows("caption", texts, config.embed.batch_size), config, encoder_run, load_model)
+    table = pa.concat_tables(dataset.iter_batches(batch_format="pyarrow", batch_size=None)).sort_by("caption")
+    return CaptionVectors(table["caption"].to_pylist(), vectors(table["embedding"]))
+
+
+def _figures(
+    config: EvaluationConfig, archive: Archive, queries: np.ndarray, hits: pa.Table, captions: CaptionVectors
+) -> dict[str, Any]:
     c = config
-    figures, rankings = evaluate_bones(archive, queries, c.pool, c.k, c.resamples, c.shuffles, c.seed)
-    figures["exams_without_wrist"] = len(archive.rows(c.split)) - len(queries)
-    figures["image_to_text"] = caption_ranking(
-        archive, queries, encoder.encode_texts, c.caption_ks, c.resamples, c.seed
-    )
-    figures["linear_probe"] = linear_probe(archive, queries)
-    return figures, rankings
+    rankings = from_table(hits, archive, queries, c.k)
+    return {
+        **evaluate_bones(archive, queries, rankings, c.pool, c.resamples, c.shuffles, c.seed),
+        "exams_without_wrist": len(archive.rows(c.split)) - len(queries),
+        "image_to_text": caption_ranking(archive, queries, captions, c.caption_ks, c.resamples, c.seed),
+        "linear_probe": linear_probe(archive, queries),
+    }
 
 
-def _encoder_of(root: str, embeddings_run: str) -> str:
-    """Return the encoder run that made the embeddings, and refuse when it is not the published one."""
-    made_by = storage.published(root, "embeddings", embeddings_run).models.get("encoder", "")
-    current = storage.published(root, "encoder").run_id
-    if made_by != current:
-        raise IndexMismatch(
-            f"the embeddings under {root} were made by encoder run {made_by}, published is {current}; "
-            "run build_index again"
-        )
-    return made_by
-
-
-def _publish_hits(
-    root: str,
-    archive: Archive,
-    queries: np.ndarray,
-    rankings: dict[tuple[Region, Mode], Ranking],
-    lineage: dict[str, Any],
-) -> storage.Manifest:
-    parts = [_hit_rows(archive, queries, region, mode, ranking) for (region, mode), ranking in rankings.items()]
-    table = pa.concat_tables(parts).sort_by([(k, "ascending") for k in HITS.key])
-    folder = storage.run_uri(root, HITS.name, lineage["run_id"])
-    storage.write_parquet(table, storage.join(folder, "hits.parquet"), HITS.row_group_size)
-    manifest = storage.Manifest(
-        name=HITS.name, rows=table.num_rows, schema=HITS.fingerprint, files=["hits.parquet"], **lineage
-    )
-    return storage.publish(root, manifest)
-
-
-def _publish_figures(
-    root: str, figures: dict[str, Any], rows: int, lineage: dict[str, Any], started: float
-) -> storage.Manifest:
-    folder = storage.run_uri(root, NAME, lineage["run_id"])
+def _publish(root: str, run: raydata.TableRun, figures: dict[str, Any], rows: int, started: float) -> storage.Manifest:
+    folder = storage.run_uri(root, NAME, run.run_id)
     files = {"metrics.json": json.dumps(figures, indent=1, allow_nan=False), "tables.md": markdown(figures)}
     for name, text in files.items():
         storage.write_bytes(storage.join(folder, name), text.encode())
     seconds = time.monotonic() - started
-    manifest = storage.Manifest(name=NAME, rows=rows, files=sorted(files), metrics=figures, seconds=seconds, **lineage)
-    return storage.publish(root, manifest)
-
-
-def _hit_rows(archive: Archive, queries: np.ndarray, region: Region, mode: Mode, ranking: Ranking) -> pa.Table:
-    query, rank = np.nonzero(ranking.rows != NO_HIT)
-    fallbacks = np.asarray(ranking.fallbacks, object)
-    stage1 = ranking.stage1_ranks[query, rank]
-    columns = {
-        "query_exam_id": archive.exam_ids[queries[query]],
-        "region": [region.value] * len(query),
-        "mode": [mode.value] * len(query),
-        "final_rank": rank + 1,
-        "exam_id": archive.exam_ids[ranking.rows[query, rank]],
-        "stage1_rank": pa.array(stage1, pa.int32(), mask=stage1 == 0),
-        "global_score": _nullable(ranking.global_scores[query, rank]),
-        "region_score": _nullable(ranking.region_scores[query, rank]),
-        "fallback": fallbacks[query],
-    }
-    return conform(columns, HITS)
-
-
-def _nullable(values: np.ndarray) -> pa.Array:
-    return pa.array(values, pa.float32(), from_pandas=True)
+    return storage.publish(root, run.manifest(NAME, rows=rows, files=sorted(files), metrics=figures, seconds=seconds))
 
 
 def _summary(
-    run_id: str, hits: storage.Manifest | None, figures: storage.Manifest | None, started: float, skipped: bool = False
+    config: EvaluationConfig,
+    hits: storage.Manifest,
+    figures: storage.Manifest,
+    skipped: bool = False,
+    resumed: int = 0,
 ) -> Summary:
-    assert hits
-    assert figures
     return Summary(
         job=JOB,
-        runs={HITS.name: run_id, NAME: run_id},
+        runs={HITS.name: hits.run_id, NAME: figures.run_id},
         rows=hits.rows,
         skipped=skipped,
-        seconds=time.monotonic() - started,
+        resumed_rows=resumed,
+        max_reject_share=config.max_reject_share,
         facts=figures.metrics,
     )

@@ -1,6 +1,7 @@
 """Image-to-text ranking: Tables 1, 5 and 6."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,24 @@ BLOCK = 512
 """Queries scored at a time: bounds the score matrix, not the result."""
 
 
+@dataclass(frozen=True)
+class CaptionVectors:
+    """Distinct captions and their embeddings, row by row."""
+
+    texts: Sequence[str]
+    vectors: np.ndarray
+    """(C, D) float32 unit norm."""
+
+
+def distinct_captions(archive: Archive, queries: np.ndarray) -> list[str]:
+    """Return the distinct captions of the wrist and the found regions of these rows, sorted: the merged gallery."""
+    return sorted({archive.captions[r][q] for q, r in _pairs(archive, queries)})
+
+
 def caption_ranking(
     archive: Archive,
     queries: np.ndarray,
-    encode_texts: Callable[[Sequence[str]], np.ndarray],
+    captions: CaptionVectors,
     ks: Sequence[int],
     resamples: int,
     seed: int,
@@ -33,14 +48,14 @@ def caption_ranking(
     Args:
         archive: the exams.
         queries: rows of the split.
-        encode_texts: captions -> (C, D) float32 unit norm.
+        captions: the distinct captions of these rows, embedded.
         ks: cut-offs.
         resamples, seed: of the bootstrap.
     """
-    pairs = [(q, r) for r in Region for q in queries if _usable(archive, q, r)]
+    pairs = _pairs(archive, queries)
     if not pairs:
         return {"queries": 0}
-    found, distinct = _figures(archive, pairs, encode_texts, ks)
+    found = _figures(archive, pairs, captions, ks)
     patients = archive.patients[[q for q, _ in pairs]]
 
     def part(at: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
@@ -52,7 +67,7 @@ def caption_ranking(
     return {
         "queries": len(pairs),
         "gallery": len(pairs),
-        "distinct_captions": distinct,
+        "distinct_captions": len(captions.texts),
         **part(everyone, patients),
         "by_pair": part(everyone, each),
         "by_region": {r: {"queries": int(at.sum()), **part(at, patients)} for r, at in of.items() if at.any()},
@@ -60,19 +75,19 @@ def caption_ranking(
 
 
 def _figures(
-    archive: Archive,
-    pairs: Sequence[tuple[int, Region]],
-    encode_texts: Callable[[Sequence[str]], np.ndarray],
-    ks: Sequence[int],
-) -> tuple[dict[str, dict[str, np.ndarray]], int]:
-    """Return each pair's figures, unmerged and merged, and how many captions are distinct."""
-    texts = [archive.captions[r][q] for q, r in pairs]
-    distinct, correct, copies = np.unique(np.asarray(texts, str), return_inverse=True, return_counts=True)
-    captions = encode_texts(distinct.tolist())
+    archive: Archive, pairs: Sequence[tuple[int, Region]], captions: CaptionVectors, ks: Sequence[int]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return each pair's figures, unmerged and merged."""
+    at = {text: i for i, text in enumerate(captions.texts)}
+    correct = np.array([at[archive.captions[r][q]] for q, r in pairs])
+    copies = np.bincount(correct, minlength=len(captions.texts))
     images = np.stack([archive.vectors[r][q] for q, r in pairs])
     weights = {"unmerged": copies, "merged": np.ones_like(copies)}
-    found = {kind: ranking_figures(*_bounds(images, captions, correct, w), ks) for kind, w in weights.items()}
-    return found, len(distinct)
+    return {kind: ranking_figures(*_bounds(images, captions.vectors, correct, w), ks) for kind, w in weights.items()}
+
+
+def _pairs(archive: Archive, queries: np.ndarray) -> list[tuple[int, Region]]:
+    return [(q, r) for r in Region for q in queries if _usable(archive, q, r)]
 
 
 def _usable(archive: Archive, row: int, region: Region) -> bool:

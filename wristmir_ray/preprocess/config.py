@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from wristmir_ray.config import JobConfig, PoolConfig, Section
+from wristmir_ray.config import JobConfig, Place, PoolConfig, Section
 from wristmir_ray.imaging.config import DecodeConfig, EnhanceConfig
 
 
@@ -33,7 +33,7 @@ class RegionConfig(Section):
 class PreprocessConfig(JobConfig):
     """Find wrist and bones in every good exam; publish REGIONS (boxes) and CROPS (pixels)."""
 
-    detectors: str | None = Field(None, description="root under which the detectors are published; default `root`")
+    detectors: Place | None = Field(None, description="root under which the detectors are published; default `root`")
     roi_run: str | None = Field(None, description="run of roi_detector; default the published one")
     bone_run: str | None = Field(None, description="run of bone_detector; default the published one")
     decode: DecodeConfig = DecodeConfig()

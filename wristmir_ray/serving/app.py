@@ -42,7 +42,6 @@ def build_app(args: ServeArgs) -> serve.Application:
         NotPublished: no index, encoder or detector under `args.root`.
         IndexMismatch: the index was built by another encoder than the one that would encode queries.
     """
-    args = args.absolute()
     pins = preflight(args)
     extract = serve.deployment(Extract).bind(args, pins)
     encode = serve.deployment(Encode, user_config=BatchSettings().model_dump()).bind(args, pins)

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m wristmir_ray.serving.check", description=main.__doc__)
     parser.add_argument("config", type=Path, nargs="?", default=Path("serve_config.yaml"))
     try:
-        pins = preflight(arguments(parser.parse_args(argv).config).absolute())
+        pins = preflight(arguments(parser.parse_args(argv).config))
     except WristmirError as e:
         print(f"serve: {e}", file=sys.stderr)
         return e.exit_code

@@ -1,18 +1,14 @@
 """What may be tuned in serving: the arguments of `build_app` and the hot settings of two deployments."""
 
-import os
-from typing import Self
-
 from pydantic import Field
 
-from wristmir_ray import storage
-from wristmir_ray.config import Section
+from wristmir_ray.config import Place, Section
 
 
 class ServeArgs(Section):
     """`args` of the application in `serve_config.yaml`."""
 
-    root: str = Field(min_length=1, description="folder or s3:// prefix of tables and models")
+    root: Place = Field(description="folder or s3:// prefix of tables and models")
     name: str = Field("archive", min_length=1, description="the archive's name in GET /v1/archives")
     index_run: str | None = Field(None, description="run of the index to serve; default the published one")
     encoder_run: str | None = Field(
@@ -22,12 +18,6 @@ class ServeArgs(Section):
         False, description="refuse an upload whose header names a patient; a clinic's own files do, and none is kept"
     )
     threads: int = Field(1, ge=1, description="threads of one detector call; more replicas scale better")
-
-    def absolute(self) -> Self:
-        """Return the arguments with a local root made absolute: replicas may run in another folder."""
-        if storage.is_s3(self.root):
-            return self
-        return self.model_copy(update={"root": os.path.abspath(os.path.expanduser(self.root))})
 
 
 class BatchSettings(Section):

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from wristmir_ray.anatomy import Region
-from wristmir_ray.config import JobConfig, Section
+from wristmir_ray.config import JobConfig, Place, Section
 from wristmir_ray.models.config import EncoderConfig
 
 
@@ -61,7 +61,7 @@ class WorkersConfig(Section):
 class TrainClipConfig(JobConfig):
     """Train the encoder on CROPS and CAPTIONS of the training patients and publish it."""
 
-    root: str = Field("artifacts/archive", description="folder or s3:// prefix with CROPS and CAPTIONS")
+    root: Place = Field("artifacts/archive", description="folder or s3:// prefix with CROPS and CAPTIONS")
     encoder: EncoderConfig = EncoderConfig()
     trainable: TrainableConfig = TrainableConfig()
     loss: Literal["multi_positive", "single_positive"] = Field(

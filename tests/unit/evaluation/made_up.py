@@ -6,6 +6,7 @@ import numpy as np
 
 from wristmir_ray.anatomy import BONES, Region
 from wristmir_ray.evaluation.archive import Archive
+from wristmir_ray.evaluation.hits import retrieve
 from wristmir_ray.evaluation.retrieval import evaluate_bones
 
 _SHARES = ("binary_match", "class_match", "vote_accuracy")
@@ -53,4 +54,6 @@ def archive(
 
 def figures_of(world: Archive, shuffles: int = 20) -> dict[str, Any]:
     """Return the figures of image retrieval over the test split."""
-    return evaluate_bones(world, world.rows("test"), pool=40, k=10, resamples=200, shuffles=shuffles, seed=0)[0]
+    queries = world.rows("test")
+    rankings = retrieve(world, queries, queries, 40, 10)
+    return evaluate_bones(world, queries, rankings, pool=40, resamples=200, shuffles=shuffles, seed=0)

@@ -10,7 +10,7 @@ from tests.unit.evaluation.made_up import archive, figures_of
 from wristmir_ray.anatomy import Region
 from wristmir_ray.evaluation.archive import Archive
 from wristmir_ray.evaluation.probe import linear_probe
-from wristmir_ray.evaluation.ranking import caption_ranking
+from wristmir_ray.evaluation.ranking import CaptionVectors, caption_ranking, distinct_captions
 from wristmir_ray.evaluation.tables import OURS, PAPER, markdown
 
 
@@ -29,7 +29,9 @@ class Oracle:
 
 
 def _ranked(world: Archive, ks: Sequence[int] = (1, 5)) -> dict[str, Any]:
-    return caption_ranking(world, world.rows("test"), Oracle(world), ks, 200, 0)
+    texts = distinct_captions(world, world.rows("test"))
+    vectors = Oracle(world)(texts) if texts else np.zeros((0, 0), np.float32)
+    return caption_ranking(world, world.rows("test"), CaptionVectors(texts, vectors), ks, 200, 0)
 
 
 def test_captions_rank_by_likeness() -> None:

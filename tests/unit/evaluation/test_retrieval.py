@@ -9,8 +9,8 @@ from tests.unit.evaluation.made_up import FIGURES, archive, figures_of
 from wristmir_ray.anatomy import BONES, Region
 from wristmir_ray.evaluation.agreement import agreement, agreement_by_chance
 from wristmir_ray.evaluation.archive import NO_HIT
+from wristmir_ray.evaluation.hits import MODES, retrieve
 from wristmir_ray.evaluation.judging import chance_level, judge
-from wristmir_ray.evaluation.retrieval import MODES, retrieve
 from wristmir_ray.metrics.bootstrap import Bootstrap
 from wristmir_ray.search import Mode, search
 
@@ -78,7 +78,7 @@ def test_chance_is_what_blind_hits_reach() -> None:
 def test_a_query_never_finds_its_own_patient() -> None:
     world = archive()
     queries = world.rows("test")
-    for ranking in retrieve(world, queries, 40, 10).values():
+    for ranking in retrieve(world, queries, queries, 40, 10).values():
         assert (ranking.rows != NO_HIT).all()
         assert not (world.patients[ranking.rows] == world.patients[queries][:, None]).any()
         assert np.isin(ranking.rows, queries).all()
@@ -87,7 +87,7 @@ def test_a_query_never_finds_its_own_patient() -> None:
 def test_rankings_are_those_of_the_search_query_by_query() -> None:
     world = archive(missing=0.2)
     queries = world.rows("test")
-    rankings = retrieve(world, queries, 30, 10)
+    rankings = retrieve(world, queries, queries, 30, 10)
     wrists = world.vectors[Region.WRIST][queries]
     lacked = 0
     for bone in BONES:
@@ -146,7 +146,7 @@ def test_a_bone_that_no_report_mentions_has_no_figures() -> None:
 def test_an_unknown_side_or_age_is_no_agreement() -> None:
     world = archive(exams=60)
     queries = world.rows("test")
-    rows = retrieve(world, queries, 20, 5)[Region.DISTAL_RADIUS, Mode.TWO_STAGE].rows
+    rows = retrieve(world, queries, queries, 20, 5)[Region.DISTAL_RADIUS, Mode.TWO_STAGE].rows
     draws = Bootstrap(world.patients[queries], 20, 0)
     hits = {"two_stage": rows, "region_only": rows}
     world.sides[queries[0]] = None
