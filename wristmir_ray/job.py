@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,10 +44,15 @@ class Summary:
         good = self.rows - sum(self.rejects.values())
         lines.append(f"  rows {self.rows} (good {good}, resumed {self.resumed_rows})")
         lines += [f"  rejected {code}: {n}" for code, n in sorted(self.rejects.items())]
-        lines += [f"  {name}: {value}" for name, value in self.facts.items()]
+        lines += [f"  {name}: {value}" for name, value in self.facts.items() if not _nested(value)]
         if self.exit_code:
             lines.append(f"  too many rejects: more than {self.max_reject_share:.0%} of rows (max_reject_share)")
         return "\n".join(lines)
+
+
+def _nested(value: Any) -> bool:
+    """Whether a fact is a table of tables: it stands in the manifest, and would fill the screen."""
+    return isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
 
 
 def main(config_class: type[C], run: Callable[[C], Summary], program: str, argv: Sequence[str] | None = None) -> int:

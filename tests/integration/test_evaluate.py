@@ -41,8 +41,8 @@ def test_evaluation_publishes_hits_and_tables_once(root: str) -> None:
     folder = storage.run_uri(root, "evaluation", first.runs["evaluation"])
     figures = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
     assert set(figures["regions"]) == {"distal_radius", "distal_ulna", "ulnar_styloid"}
-    assert figures == first.facts
-    page = storage.read_bytes(storage.join(folder, "tables.md")).decode()
+    page = storage.read_bytes(first.facts["tables"]).decode()
+    assert figures == {name: value for name, value in first.facts.items() if name != "tables"}
     assert f"pool 10: pool / gallery {figures['pool_share']}" in page
     again = evaluation.run(_config(root), fake_encoder)
     assert again.skipped

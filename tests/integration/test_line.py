@@ -88,7 +88,8 @@ def test_the_second_time_nothing_is_done(line: tuple[DemoConfig, dict[str, Summa
 
 def test_the_report_shows_what_was_found(line: tuple[DemoConfig, dict[str, Summary]], tmp_path: Path) -> None:
     config, steps = line
-    summary = {"exams": EXAMS_MADE, "seed": 5, "wall_s": 1.0, "cpu_s": 1.0, "peak_gib": 1.0}
+    summary = {"exams": EXAMS_MADE, "seed": 5, "wall_s": 1.0, "cpu_s": 1.0, "peak_gib": 1.0, "findings_micro_f1": 0.9}
+    summary |= {"roi_map50": 0.9, "bone_map50": 0.9, "findings_by_field": {"healing": 0.9}}
     extra = {"flow": [], "places": [], "real": [], "real_note": ""}
     write_report(config.archive, tmp_path / "report.html", {**summary, "retrieval": steps["evaluate"].facts}, extra)
     page = (tmp_path / "report.html").read_text()

@@ -17,10 +17,15 @@ def _program(tmp_path: Path) -> str:
 
 def test_a_run_prints_one_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(config: JobConfig) -> Summary:
-        return Summary("example", {"exams": "r1"}, rows=10, rejects={"empty_file": 1}, max_reject_share=0.2)
+        return Summary(
+            "example", {"exams": "r1"}, rows=10, rejects={"empty_file": 1}, max_reject_share=0.2, facts=facts
+        )
 
+    facts = {"exams_by_split": {"test": 4}, "table3": {"location": {"distal_radius": 1}}}
     assert job.main(JobConfig, run, _program(tmp_path), []) == 0
     out = capsys.readouterr().out
+    assert "exams_by_split: {'test': 4}" in out
+    assert "table3" not in out, "tables of tables stand in the manifest"
     assert "published exams r1" in out
     assert "rejected empty_file: 1" in out
 

@@ -1,6 +1,5 @@
 """The report page: what went through the line, seen rather than said."""
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,19 @@ import pyarrow.compute as pc
 from wristmir_ray import storage
 from wristmir_ray.anatomy import BONES, Box, Presence, Region
 from wristmir_ray.demo.pictures import COLOURS, highlighted, png_uri, with_boxes
+from wristmir_ray.evaluation.tables import FigureTable, figure_tables, gallery
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, FINDINGS, HITS, REGIONS, REPORTS
 
+_RUN = {
+    "wall_s": "wall time, s",
+    "cpu_s": "CPU time of all processes, s",
+    "peak_gib": "peak memory, GiB",
+    "roi_map50": "wrist detector, mAP50",
+    "bone_map50": "bone detector, mAP50",
+    "findings_micro_f1": "mined findings, micro-F1 on sealed reports",
+}
 MODES = {"global": "single stage (whole wrist)", "two_stage": "two stages (wrist, then bone)"}
 
 
@@ -46,6 +54,7 @@ def write_report(root: str, destination: Path, summary: Mapping[str, Any], extra
         reports=archive.example_reports(3),
         curves=png_uri(curves),
         queries=[archive.query(bone) for bone in BONES],
+        gallery=gallery(summary["retrieval"]),
         tables=_figures(summary),
         **extra,
     )
@@ -164,18 +173,14 @@ def _safe(text: str) -> Any:
     return markupsafe.Markup(text)
 
 
-def _figures(summary: Mapping[str, Any]) -> Any:
-    """Return the summary's figures as one HTML table a region, and the rest as a list."""
-    rows = []
-    for name, value in _flat(summary):
-        shown = f"{value:.3f}" if isinstance(value, float) else str(value)
-        rows.append(f"<tr><td>{html.escape(name)}</td><td class=n>{html.escape(shown)}</td></tr>")
-    return _safe("<table><tbody>" + "".join(rows) + "</tbody></table>")
+def _figures(summary: Mapping[str, Any]) -> list[FigureTable]:
+    """Return the run's own figures, then the tables of its evaluation."""
+    return [_of_the_run(summary), *figure_tables(summary["retrieval"])]
 
 
-def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        return [pair for k, v in value.items() for pair in _flat(v, f"{prefix} {k}".strip())]
-    if isinstance(value, list) and len(value) > 4:
-        return []
-    return [(prefix, value)]
+def _of_the_run(summary: Mapping[str, Any]) -> FigureTable:
+    rows = [[title, f"{summary[name]:.3f}"] for name, title in _RUN.items()]
+    rows += [
+        [f"mined findings, F1 of {n.replace('_', ' ')}", f"{f:.3f}"] for n, f in summary["findings_by_field"].items()
+    ]
+    return FigureTable("The run", ("figure", "value"), rows)

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 JOB = "evaluate"
 NAME = "evaluation"
 EMBEDDINGS = "embeddings"
+TABLES_FILE = "tables.md"
 Load = Callable[[str, str], Encoder]
 """(root, run id) -> encoder; runs in the actor and on the driver."""
 
@@ -172,7 +173,7 @@ def _figures(
 
 def _publish(root: str, run: raydata.TableRun, figures: dict[str, Any], rows: int, started: float) -> storage.Manifest:
     folder = storage.run_uri(root, NAME, run.run_id)
-    files = {"metrics.json": json.dumps(figures, indent=1, allow_nan=False), "tables.md": markdown(figures)}
+    files = {"metrics.json": json.dumps(figures, indent=1, allow_nan=False), TABLES_FILE: markdown(figures)}
     for name, text in files.items():
         storage.write_bytes(storage.join(folder, name), text.encode())
     seconds = time.monotonic() - started
@@ -193,5 +194,8 @@ def _summary(
         skipped=skipped,
         resumed_rows=resumed,
         max_reject_share=config.max_reject_share,
-        facts=figures.metrics,
+        facts={
+            **figures.metrics,
+            "tables": storage.join(storage.run_uri(config.root, NAME, figures.run_id), TABLES_FILE),
+        },
     )

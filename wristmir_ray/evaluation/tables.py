@@ -1,6 +1,7 @@
 """The figures as Markdown, the paper's beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from wristmir_ray.anatomy import BONES, Region
@@ -17,14 +18,47 @@ NOTE = (
 _NAMES = {"reciprocal_rank": "mAP (one correct caption: mean reciprocal rank)"}
 
 
+@dataclass(frozen=True)
+class FigureTable:
+    """One table of an evaluation."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """Return it under a heading."""
+        lines = (self.head, ["---"] * len(self.head), *self.rows)
+        return "\n".join([f"## {self.title}\n", *(f"| {' | '.join(line)} |" for line in lines), ""])
+
+
 def markdown(figures: Mapping[str, Any]) -> str:
     """Return every table of one evaluation."""
-    parts = [f"# Evaluation\n\n{NOTE}\n", _facts(figures)]
-    parts += [_retrieval(figures, name, title) for name, title in _RETRIEVAL.items()]
-    parts += [_paired(figures), _consistency(figures)]
-    parts += [_ranking(figures["image_to_text"]), _ranking_by_region(figures["image_to_text"])]
-    parts += [_probe(figures["linear_probe"])]
-    return "\n".join(part for part in parts if part)
+    parts = [f"# Evaluation\n\n{NOTE}\n\n{gallery(figures)}\n", *(table.markdown() for table in figure_tables(figures))]
+    return "\n".join(parts)
+
+
+def figure_tables(figures: Mapping[str, Any]) -> Iterator[FigureTable]:
+    """Yield every table, in the order in which they are read."""
+    yield _queries(figures)
+    for name, title in _RETRIEVAL.items():
+        yield _retrieval(figures, name, title)
+    yield _paired(figures)
+    yield _consistency(figures)
+    if figures["image_to_text"]["queries"]:
+        yield _ranking(figures["image_to_text"])
+        yield _ranking_by_region(figures["image_to_text"])
+    yield _probe(figures["linear_probe"])
+
+
+def gallery(figures: Mapping[str, Any]) -> str:
+    """Return in one sentence who was asked and who could be found."""
+    captions = "" if figures["image_to_text"]["queries"] else " No exam has a caption."
+    return (
+        f"{figures['queries']} queries of {figures['patients']} held-out patients, gallery {figures['gallery']} "
+        f"(mean, own patient left out), pool {figures['pool']}: pool / gallery {figures['pool_share']} "
+        f"(paper {paper.POOL_SHARE}).{captions}"
+    )
 
 
 _RETRIEVAL = {
@@ -38,23 +72,14 @@ _RETRIEVAL = {
 }
 
 
-def _facts(figures: Mapping[str, Any]) -> str:
-    lines = [
-        f"{figures['queries']} queries of {figures['patients']} held-out patients, gallery {figures['gallery']} "
-        f"(mean, own patient left out), pool {figures['pool']}: pool / gallery {figures['pool_share']} "
-        f"(paper {paper.POOL_SHARE}).\n"
-    ]
+def _queries(figures: Mapping[str, Any]) -> FigureTable:
     names = ("queries", "positive_queries", "uncertain_excluded", "without_caption", "query_region_not_found")
     rows = [_row(bone.words, *(figures["regions"][bone.value][n] for n in names)) for bone in BONES]
-    return "\n".join([*lines, _table("Queries", ("region", *(n.replace("_", " ") for n in names)), rows)])
+    return FigureTable("Queries", ("region", *(n.replace("_", " ") for n in names)), rows)
 
 
-def _row(*cells: Any) -> str:
-    return "| " + " | ".join(str(c) for c in cells) + " |"
-
-
-def _table(title: str, head: tuple[str, ...], rows: list[str]) -> str:
-    return "\n".join([f"## {title}\n", _row(*head), _row(*["---"] * len(head)), *rows, ""])
+def _row(*cells: Any) -> list[str]:
+    return [str(c) for c in cells]
 
 
 def _number(value: float | None) -> str:
@@ -65,7 +90,7 @@ def _with_interval(figure: Mapping[str, Any]) -> str:
     return f"{_number(figure['value'])} [{_number(figure['low'])}, {_number(figure['high'])}]"
 
 
-def _retrieval(figures: Mapping[str, Any], name: str, title: str) -> str:
+def _retrieval(figures: Mapping[str, Any], name: str, title: str) -> FigureTable:
     rows = []
     for bone in BONES:
         own = figures["regions"][bone.value]
@@ -74,10 +99,10 @@ def _retrieval(figures: Mapping[str, Any], name: str, title: str) -> str:
         rows.append(_row(bone.words, OURS, *(_with_interval(own[mode][name]) for mode in MODES), level))
         if name in paper.BY_BONE:
             rows.append(_row(bone.words, PAPER, *(_number(p) for p in paper.BY_BONE[name][bone.value]), ""))
-    return _table(title, ("region", "data", *(m.replace("_", " ") for m in MODES), "chance"), rows)
+    return FigureTable(title, ("region", "data", *(m.replace("_", " ") for m in MODES), "chance"), rows)
 
 
-def _paired(figures: Mapping[str, Any]) -> str:
+def _paired(figures: Mapping[str, Any]) -> FigureTable:
     names = ("diagnosis_f1", "binary_match", "class_match", "vote_accuracy")
     rows = [
         _row(bone.words, title.replace("_", " "), *(_with_interval(d[n]) for n in names), d["binary_match"]["n"])
@@ -85,10 +110,10 @@ def _paired(figures: Mapping[str, Any]) -> str:
         for title, d in figures["paired"][bone.value].items()
     ]
     head = ("region", "difference", *(n.replace("_", " ") for n in names), "n")
-    return _table("Paired differences", head, rows)
+    return FigureTable("Paired differences", head, rows)
 
 
-def _consistency(figures: Mapping[str, Any]) -> str:
+def _consistency(figures: Mapping[str, Any]) -> FigureTable:
     rows = []
     for bone in BONES:
         for mode, f in figures["consistency"][bone.value].items():
@@ -97,28 +122,24 @@ def _consistency(figures: Mapping[str, Any]) -> str:
     chance = figures["consistency"]["chance"]
     cells = (_with_interval(chance["same_side_share"]), _with_interval(chance["age_gap_years"]))
     rows.append(_row("any", "chance", *cells))
-    return _table("What stage 1 is for", ("region", "mode", "same side", "age gap, years"), rows)
+    return FigureTable("What stage 1 is for", ("region", "mode", "same side", "age gap, years"), rows)
 
 
-def _ranking(figures: Mapping[str, Any]) -> str:
-    if not figures["queries"]:
-        return "## Image to text\n\nNo captions.\n"
+def _ranking(figures: Mapping[str, Any]) -> FigureTable:
     rows = []
     for name in figures["unmerged"]:
         shown = [figures["unmerged"], figures["merged"], figures["by_pair"]["unmerged"], figures["by_pair"]["merged"]]
         rows.append(_row(_NAMES.get(name, name), *(_with_interval(f[name]) for f in shown), _of_paper(name)))
     title = f"Image to text, {figures['gallery']} captions, {figures['distinct_captions']} distinct"
     head = ("figure", "unmerged", "merged", "unmerged, by pair", "merged, by pair", PAPER)
-    return _table(title, head, rows)
+    return FigureTable(title, head, rows)
 
 
 def _of_paper(name: str) -> str:
     return _number(paper.CAPTIONS.get(name))
 
 
-def _ranking_by_region(figures: Mapping[str, Any]) -> str:
-    if not figures["queries"]:
-        return ""
+def _ranking_by_region(figures: Mapping[str, Any]) -> FigureTable:
     parts = figures["by_region"]
     rows = [
         _row(_NAMES.get(name, name), kind, *(_with_interval(part[kind][name]) for part in parts.values()))
@@ -126,10 +147,10 @@ def _ranking_by_region(figures: Mapping[str, Any]) -> str:
         for name in figures[kind]
     ]
     head = ("figure", "captions", *(f"{r.replace('_', ' ')} (n {p['queries']})" for r, p in parts.items()))
-    return _table("Image to text by region of the query", head, rows)
+    return FigureTable("Image to text by region of the query", head, rows)
 
 
-def _probe(figures: Mapping[str, Any]) -> str:
+def _probe(figures: Mapping[str, Any]) -> FigureTable:
     names = ("auroc", "auprc", "f1", "prevalence", "n_train", "n_test")
     rows = []
     for region, f in figures.items():
@@ -137,4 +158,4 @@ def _probe(figures: Mapping[str, Any]) -> str:
         if region == Region.WRIST:
             rows.append(_row("wrist", PAPER, *(paper.PROBE.get(n, "-") for n in names)))
     head = ("embedding", "data", *(n.replace("_", " ") for n in names))
-    return _table("Linear probe: any fracture (wrist), a fracture of the region (bones)", head, rows)
+    return FigureTable("Linear probe: any fracture (wrist), a fracture of the region (bones)", head, rows)

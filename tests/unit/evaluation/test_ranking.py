@@ -87,7 +87,7 @@ def test_an_archive_without_captions_has_no_ranking() -> None:
         captions[:] = None
     assert _ranked(world) == {"queries": 0}
     page = markdown({**figures_of(world), "image_to_text": {"queries": 0}, "linear_probe": {}})
-    assert "No captions" in page
+    assert "No exam has a caption" in page
 
 
 def test_the_probe_reads_the_label_where_there_is_one() -> None:
