@@ -29,6 +29,8 @@ from wristmir_ray.schemas import Table
 
 MANIFEST = "manifest.json"
 POINTER = "current.json"
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)  # it can only be read by setting it: once, before any thread
 
 
 # ---------------------------------------------------------------- objects
@@ -84,6 +86,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as f:
             f.write(data)
+        os.chmod(temporary, 0o666 & ~_UMASK)  # a temporary file is its owner's alone; an archive is shared
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

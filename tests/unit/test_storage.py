@@ -115,3 +115,9 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_pointer_moves_in_time(tmp_path: Path) -> None:
     _publish(str(tmp_path), "one", ["a"])
     assert time.strptime(storage.published(str(tmp_path), "reports").created, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_what_is_written_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    storage.write_bytes(str(tmp_path / "ours"), b"")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
