@@ -14,7 +14,8 @@ from wristmir_ray.demo.query import ask
 from wristmir_ray.demo.real import run_real
 from wristmir_ray.demo.report import write_report
 from wristmir_ray.demo.sealed import score_sealed
-from wristmir_ray.demo.seeds import tabulate
+from wristmir_ray.demo.seeds import missed, tabulate
+from wristmir_ray.errors import WristmirError
 from wristmir_ray.job import Summary
 
 PLACES = (
@@ -31,16 +32,23 @@ def run(config: DemoConfig, jobs: Path) -> Summary:
     Args:
         config: what to run.
         jobs: folder of the job YAMLs.
+
+    Raises:
+        WristmirError: over several seeds, a figure that must hold did not; all are written before.
     """
     if not config.seeds:
-        return _summary(config, _run_seed(config, jobs))
+        places = {name: storage.join(config.root, place) for name, place in PLACES}
+        return _summary(config, _run_seed(config, jobs), places)
     figures = {}
     for seed in config.seeds:
         one = config.with_(seed=seed, seeds=[], root=storage.join(config.root, f"seed-{seed}"))
         figures[seed] = _run_seed(one, jobs)
     table = tabulate(figures)
     storage.write_bytes(config.results, json.dumps(table, indent=1, sort_keys=True).encode())
-    return _summary(config, {**figures[config.seeds[0]], "seeds": table["gates"]})
+    if missed(table):
+        raise WristmirError(f"gates missed: {', '.join(missed(table))}; the figures stand in {config.results}")
+    places = {f"seed {seed}": storage.join(config.root, f"seed-{seed}", "report.html") for seed in figures}
+    return _summary(config, figures[config.seeds[0]], {**places, "figures of all seeds": config.results})
 
 
 def _run_seed(config: DemoConfig, jobs: Path) -> dict[str, Any]:
@@ -107,16 +115,13 @@ def _flow(steps: Mapping[str, Summary]) -> list[dict[str, Any]]:
     ]
 
 
-def _summary(config: DemoConfig, figures: Mapping[str, Any]) -> Summary:
-    shown = ("wall_s", "cpu_s", "peak_gib", "roi_map50", "bone_map50", "findings_micro_f1", "seeds")
+def _summary(config: DemoConfig, figures: Mapping[str, Any], places: Mapping[str, str]) -> Summary:
+    shown = ("seed", "wall_s", "cpu_s", "peak_gib", "roi_map50", "bone_map50", "findings_micro_f1")
     return Summary(
         job="demo",
         runs={},
         rows=int(figures["exams"]),
         rejects=figures["steps"]["ingest"]["rejects"],
         max_reject_share=config.max_reject_share,
-        facts={
-            **{name: figures[name] for name in shown if name in figures},
-            **{name: storage.join(config.root, place) for name, place in PLACES},
-        },
+        facts={**{name: figures[name] for name in shown}, **places},
     )
