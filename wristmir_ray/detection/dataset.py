@@ -27,10 +27,10 @@ _SAMPLE = pa.struct(
 
 SAMPLES = Table(
     "samples",
-    ("source_id",),
+    ("exam_id",),
     pa.schema(
         [
-            ("source_id", pa.string()),
+            ("exam_id", pa.string()),
             ("split", pa.string()),
             ("roi", _SAMPLE),
             ("bones", _SAMPLE),
@@ -66,23 +66,24 @@ def read_boxes(uri: str) -> dict[str, list[dict[str, object]]]:
 
 
 def choose_exams(config: DetectionConfig) -> pa.Table:
-    """Return the exams to learn from: source_id, source_uri, split, boxes (list of region and corners).
+    """Return the exams to learn from: exam_id, source_uri, split, boxes (list of region and corners).
 
     Good exams of the train and val splits whose `source_uri` ends in a file of the boxes table; of
-    each split a fixed random part (by hash of seed and key), at most `train_images`, `val_images`.
+    each split a fixed random part (by hash of seed and exam id, so that an archive gives the same
+    detectors wherever it lies), at most `train_images`, `val_images`.
 
     Raises:
         NotPublished: no EXAMS. ConfigError: no boxes, or a split has none.
     """
     boxes = read_boxes(config.boxes)
-    exams = storage.read_table(config.root, EXAMS, columns=["source_id", "source_uri", "split"]).to_pylist()
+    exams = storage.read_table(config.root, EXAMS, columns=["exam_id", "source_uri", "split"]).to_pylist()
     limits = {Split.TRAIN: config.train_images, Split.VAL: config.val_images}
     chosen = []
     for split, limit in limits.items():
         known = [e | {"boxes": b} for e in exams if e["split"] == split and (b := _of(e["source_uri"], boxes))]
         if not known:
             raise ConfigError(f"no exam of the {split} split has a box in {config.boxes}: its `file` must end a source")
-        chosen += sorted(known, key=lambda e: keys.digest(str(config.seed), e["source_id"]))[:limit]
+        chosen += sorted(known, key=lambda e: keys.digest(str(config.seed), e["exam_id"]))[:limit]
     return pa.Table.from_pylist(chosen)
 
 
@@ -106,7 +107,7 @@ def write_yolo(samples: pa.Table, target: Target, folder: Path) -> Path:
     for row in samples.to_pylist():
         sample = row[target]
         if sample is not None:
-            name = row["source_id"]
+            name = row["exam_id"]
             (folder / "images" / row["split"] / f"{name}.png").write_bytes(sample["png"])
             numbers = np.asarray(sample["boxes"], float).reshape(-1, 4)
             lines = [

@@ -22,7 +22,7 @@ STAGE = "train_detector"
 def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
     """Decode, cut and shrink one batch of exams.
 
-    Columns: source_id, source_uri, split, boxes -> SAMPLES. 1:1.
+    Columns: exam_id, source_uri, split, boxes -> SAMPLES. 1:1.
     Rejects: source_unreadable, and those of `imaging.decode`.
     """
     import cv2
@@ -32,11 +32,11 @@ def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
 
 
 def _prepare(row: Mapping[str, Any], config: DetectionConfig) -> dict[str, Any]:
-    key = {"source_id": row["source_id"], "split": row["split"]}
+    key = {"exam_id": row["exam_id"], "split": row["split"]}
     try:
         gray = decode(_fetch(row["source_uri"]), config.decode).gray
         truth = [(Region(b["region"]), Box(b["x0_px"], b["y0_px"], b["x1_px"], b["y1_px"])) for b in row["boxes"]]
-        rng = np.random.default_rng(int(keys.digest("jitter", str(config.seed), row["source_id"])[:12], 16))
+        rng = np.random.default_rng(int(keys.digest("jitter", str(config.seed), row["exam_id"])[:12], 16))
         return {**key, "roi": sample(gray, truth, "roi", config), "bones": bone_sample(gray, truth, config, rng)}
     except Exception as e:
         return {**key, **reject_columns(e, STAGE)}

@@ -84,7 +84,7 @@ def exams_batch(folder: Path) -> pa.Table:
     (folder / "good.png").write_bytes(encode_png(picture()))
     (folder / "cut.png").write_bytes(encode_png(picture())[:300])
     rows = [
-        {"source_id": n, "source_uri": str(folder / f"{n}.png"), "split": "train", "boxes": box_rows(n)}
+        {"exam_id": n, "source_uri": str(folder / f"{n}.png"), "split": "train", "boxes": box_rows(n)}
         for n in ("good", "cut", "gone")
     ]
     return pa.Table.from_pylist(rows)
@@ -123,7 +123,7 @@ def test_yolo_folder_and_truth_agree(tmp_path: Path) -> None:
 
 def archive(root: Path, splits: dict[str, str | None]) -> DetectionConfig:
     """Publish EXAMS of the given splits, and boxes for all of them but the last."""
-    rows = [{"source_id": n, "source_uri": f"/somewhere/images/{n}.png", "split": s} for n, s in splits.items()]
+    rows = [{"exam_id": n, "source_uri": f"/somewhere/images/{n}.png", "split": s} for n, s in splits.items()]
     folder = storage.run_uri(str(root), EXAMS.name, "r1")
     storage.write_parquet(conform(rows, EXAMS), storage.join(folder, "a.parquet"), 64)
     manifest = storage.Manifest(EXAMS.name, "r1", "ingest", schema=EXAMS.fingerprint, files=["a.parquet"])
@@ -137,9 +137,9 @@ def test_exams_are_chosen_by_split_box_and_seed(tmp_path: Path) -> None:
     splits = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "val", "t": "test", "z": "train"}
     config = archive(tmp_path, splits)
     chosen = choose_exams(config).to_pylist()
-    assert [splits[e["source_id"]] for e in chosen] == ["train", "train", "val"]
+    assert [splits[e["exam_id"]] for e in chosen] == ["train", "train", "val"]
     assert len(chosen[0]["boxes"]) == 3
-    seen = {e["source_id"] for s in range(20) for e in choose_exams(config.with_(seed=s)).to_pylist()}
+    seen = {e["exam_id"] for s in range(20) for e in choose_exams(config.with_(seed=s)).to_pylist()}
     assert seen == {"a", "b", "c", "d", "e"}
     assert choose_exams(config).equals(choose_exams(config))
 
