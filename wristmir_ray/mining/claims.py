@@ -24,7 +24,7 @@ class _Claims:
             if m.kind != "region" or m.first in self.clause.claimed:
                 continue
             owner = self._owner(m)
-            if owner is not None and self._accepts(owner):
+            if owner is not None and self._accepts(owner) and not self._has(owner, m):
                 owner.regions.append(m)
                 self.clause.claimed.add(m.first)
         for head in self.clause.heads:
@@ -68,6 +68,11 @@ class _Claims:
             for i, head in enumerate(listed):
                 head.regions, head.second = list(heads[0].regions), i > 0
             self.clause.heads = listed
+
+    def _has(self, head: Head, region: Mention) -> bool:
+        """Whether `both bones` holds this bone already, so that it opens a remark (`..., radius displaced`)."""
+        held = [r for r in (head.mention, *head.regions) if "+" in r.value]
+        return any(region.value in r.value.split("+") for r in held) and region.first - head.mention.last > 1
 
     def _accepts(self, head: Head) -> bool:
         premodified = any(r.last < head.mention.first for r in head.regions)

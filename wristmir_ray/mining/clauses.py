@@ -8,29 +8,12 @@ from wristmir_ray.mining.tokens import Token
 
 JOINS = frozenset({"and", ",", "or", "/", "&", "+", "nor", "plus"})
 PREPOSITIONS = frozenset(
-    [
-        "of",
-        "in",
-        "at",
-        "involving",
-        "through",
-        "across",
-        "along",
-        "about",
-        "around",
-        "to",
-        "into",
-        "within",
-        "near",
-        "on",
-        "affecting",
-        "over",
-        "overlying",
-        "adjacent",
-        "for",
-    ]
+    {"of", "in", "at", "involving", "through", "across", "along", "about", "around", "to", "into", "within", "near"}
+    | {"on", "affecting", "over", "overlying", "adjacent", "for"}
 )
-HEAD_KINDS = frozenset({"fx", "deny", "combo"})
+BE = frozenset({"is", "are", "was", "were", "appears", "appear", "remains", "remain", "looks", "look", "seems", "seem"})
+"""Verbs that an adjective follows, as opposed to those of a noun (`shows`)."""
+HEAD_KINDS = frozenset({"fx", "deny", "combo", "proform"})
 SIGNS = frozenset({"weak", "lucency", "involvement", "part", "compound", "line"})
 """Heads that need not be a fracture of their own."""
 ADJECTIVES = frozenset({"type", "typeweak", "grade", "disp", "degree", "heal", "align", "ang", "angdir"})
@@ -130,6 +113,8 @@ class Clause:
 
     def _past_word(self, i: int, direct: bool) -> bool | None:
         """Whether a bone right of token `i` is owned, None where the walk left goes on."""
+        if self.word(i) in {"a", "an"}:  # `is associated with an ulnar styloid fracture`
+            return False
         if self.word(i) not in JOINS:
             return None
         before = self.ending.get(i - 1)

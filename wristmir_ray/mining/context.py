@@ -9,6 +9,7 @@ cues (`is not seen`, `cannot be excluded`) reach the nearest head before them.
 
 from dataclasses import dataclass, field
 
+from wristmir_ray.mining.backward import deny_before, doubt_before, spare
 from wristmir_ray.mining.clauses import PREPOSITIONS, Clause, Head
 from wristmir_ray.mining.latent import mark_latent
 from wristmir_ray.mining.terms import Mention
@@ -34,11 +35,11 @@ def read_context(clause: Clause) -> Context:
     _Scan(clause, context).run()
     for m in clause.mentions:
         if m.kind == "negpost":
-            _deny_before(clause, m, context)
+            deny_before(clause, m, context.negated)
         elif m.kind == "hedgepost":
-            _doubt_before(clause, m)
+            doubt_before(clause, m)
         elif m.kind == "spare":
-            _spare(clause, m, context)
+            spare(clause, m, context.negated)
     mark_latent(clause)
     return context
 
@@ -97,7 +98,7 @@ class _Scan:
             for x in self.clause.mentions
         )
         if last and self.clause.word(m.first - 1) in {":", "--", "="}:
-            _deny_before(self.clause, m, self.context)
+            deny_before(self.clause, m, self.context.negated)
             return
         ahead = any(
             x.first > m.last and x.kind in {"fx", "deny", "type", "combo", *_MODIFIED} for x in self.clause.mentions
@@ -110,7 +111,7 @@ class _Scan:
             and self.clause.word(m.last + 1).isalpha()
         ):
             if self.clause.head_before(m.first) is not None:
-                _deny_before(self.clause, m, self.context)  # `the fracture is not <a word we do not know>`
+                deny_before(self.clause, m, self.context.negated)  # `the fracture is not <a word we do not know>`
             return
         if not ahead and copula is not None and m.kind == "not":  # `... but the ulna is not.`
             for region in self.clause.subject(m.first):
@@ -144,7 +145,7 @@ class _Scan:
         if self.neg is None and (
             versus or following is None or self.clause.word(m.last + 1) in {"", ".", ",", ")", "?"}
         ):
-            _doubt_before(self.clause, m)
+            doubt_before(self.clause, m)
 
     def _head(self, head: Head) -> None:
         if self.neg is not None and not self.blocked:
@@ -188,43 +189,3 @@ class _Scan:
             return bool(head.regions) and self.denied_head and not listed and following.kind not in {"neg", "not"}
         signs = following.kind == "heal" or (following.kind in {"disp", "degree", "align"} and word != ",")
         return signs and self.denied_head and not listed
-
-
-def _deny_before(clause: Clause, cue: Mention, context: Context) -> None:
-    subject = clause.subject(cue.first) if clause.head_before(cue.first) is None else []
-    for m in reversed([x for x in clause.mentions if x.last < cue.first]):
-        head = next((h for h in clause.heads if h.mention is m), None)
-        if head is not None:
-            _deny_coordinated(clause, head, cue)
-            return
-        if m.kind in {"disp", "heal", "ang"} and not any(a is m for h in clause.heads for a in h.adjectives):
-            context.negated[m.first] = cue
-            return
-        if m.kind == "other":
-            return
-    for region in subject:
-        context.negated[region.first] = cue
-
-
-def _deny_coordinated(clause: Clause, head: Head, cue: Mention) -> None:
-    head.neg = head.neg or cue
-    at = clause.heads.index(head)
-    if at and clause.word(head.first - 1) in {"or", "nor"}:
-        _deny_coordinated(clause, clause.heads[at - 1], cue)
-
-
-def _doubt_before(clause: Clause, cue: Mention) -> None:
-    head = clause.head_before(cue.first) or clause.head_after(cue.last)  # `there is suspected fracture`
-    if head is not None and (head.neg is None or head.neg.first > head.mention.first):
-        head.hedge = cue
-        head.neg = None
-
-
-def _spare(clause: Clause, cue: Mention, context: Context) -> None:
-    region = next((m for m in clause.mentions if m.first > cue.last and m.kind not in {"known", "side"}), None)
-    if region is None or region.kind != "region" or region.first - cue.last > 4:
-        return
-    for r in (region, *(m for m in clause.coordinated(region, 1) if m.kind == "region")):
-        context.negated[r.first] = cue
-        for head in clause.heads:
-            head.regions = [x for x in head.regions if x is not r]

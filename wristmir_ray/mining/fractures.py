@@ -18,7 +18,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
     """Yield the statements of one head: one, or one a bone where types or doubts differ."""
     if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in head.adjectives):
         return
-    regions = [head.mention] if head.kind == "combo" else head.regions or _fallback(clause, head)
+    regions = _eponym(head) if head.kind == "combo" else head.regions or _fallback(clause, head)
     own = [*head.adjectives, *following_attributes(clause, head)]
     own += [head.mention] if head.mention.kind == "type" else []
     start, end = _extent(clause, head)
@@ -42,6 +42,12 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         yield Statement(
             "fracture", start, end, Presence.UNCERTAIN, head.hedged_regions, head=head.kind, latent=head.latent
         )
+
+
+def _eponym(head: Head) -> list[Mention]:
+    """Return the bones of a head that implies its own (`Colles fracture`, `DRF`), and what is named besides."""
+    own = set(head.mention.value.split("+"))
+    return [head.mention, *(r for r in head.regions if not own & set(r.value.split("+")))]
 
 
 def _dealt(clause: Clause, head: Head, statement: Statement, context: Context) -> Iterator[Statement]:

@@ -7,38 +7,15 @@ subject (`the distal ulna shows a buckle fracture`, `Distal radius: no fracture`
 """
 
 from wristmir_ray.mining.claims import claim_bones
-from wristmir_ray.mining.clauses import ADJECTIVES, HEAD_KINDS, JOINS, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
+from wristmir_ray.mining.clauses import ADJECTIVES, BE, HEAD_KINDS, JOINS, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
 from wristmir_ray.mining.terms import Mention
 
 _STOPS = PREPOSITIONS | frozenset(
-    [
-        "a",
-        "an",
-        "with",
-        "there",
-        "also",
-        "by",
-        "from",
-        "as",
-        "than",
-        "then",
-        "who",
-        "whose",
-        "into",
-        "extending",
-        "seen",
-        "noted",
-        "identified",
-        "present",
-        "demonstrated",
-        "which",
-        "following",
-        "after",
-        "since",
-        "during",
-        "before",
-    ]
+    {"a", "an", "with", "there", "also", "by", "from", "as", "than", "then", "who", "whose", "into", "extending"}
+    | {"seen", "noted", "identified", "present", "demonstrated", "which", "following", "after", "since", "during"}
+    | {"before"}
 )
+_PAIRING = frozenset({"both", "neither", "either"})
 _NOUN_TYPES = frozenset({"buckle", "avulsion", "greenstick", "plastic_bowing"})
 _MAX_FILLERS = 5
 
@@ -56,13 +33,18 @@ class _Reader:
 
     def find(self) -> None:
         for m in self.clause.mentions:
-            if m.kind in HEAD_KINDS:
+            if m.kind in HEAD_KINDS and (m.kind != "proform" or self._is_proform(m)):
                 self._add(m)
         for m in self.clause.mentions:
             if m.kind == "type" and m.first not in self.clause.claimed and self._is_noun(m):
                 self._add(m)
         self.clause.heads = [h for h in self.clause.heads if h.kind != "injury" or self._is_bony(h)]
         self.clause.heads.sort(key=lambda h: h.mention.first)
+
+    def _is_proform(self, m: Mention) -> bool:
+        """Whether `one` stands for `fracture` (`the ulnar one`)."""
+        before = self.clause.ending.get(m.first - 1)
+        return before is not None and before.kind in {"region", "type"}
 
     def _is_bony(self, head: Head) -> bool:
         """Whether `injury` is one of bone: by its type (`torus injury`) or its place (`injury to the ulna`)."""
@@ -72,6 +54,7 @@ class _Reader:
 
     def _add(self, m: Mention) -> None:
         head = self._premodify(m)
+        head.known |= m.kind == "proform"
         self.clause.heads.append(head)
         self.clause.claimed.update({m.first}, (a.first for a in head.adjectives), (r.first for r in head.regions))
 
@@ -108,10 +91,22 @@ class _Reader:
                 i -= 1
                 continue
             if not self._take(left, head):
-                break
+                if not self._pairs(left, head):
+                    break
+                i = left.first - 1
+                continue
             head.first = left.first
             i = left.first - 1
         return head
+
+    def _pairs(self, left: Mention, head: Head) -> bool:
+        """Whether an article stands in the midst of coordinated bones (`both the radial and the ulnar fractures`)."""
+        before = self.clause.ending.get(left.first - 2)
+        joined = self.clause.word(left.first - 1) in JOINS and before is not None and before.kind == "region"
+        if left.value != "det" or not head.regions or not joined or self.clause.owned(before, direct=False):  # type: ignore[arg-type]
+            return False
+        opens = {self.clause.word(k) for k in range(max(self.clause.first, left.first - 8), left.first)}
+        return head.kind == "many" or bool(opens & _PAIRING)
 
     def _is_gloss(self, i: int, head: Head) -> bool:
         """Whether the bracket at token `i` holds but an adjective: `buckle (torus) fracture`."""
@@ -162,4 +157,6 @@ class _Reader:
         m: Mention | None = adjective
         while m is not None and m.kind in ADJECTIVES:
             m = self.clause.ending.get(m.first - 1)
-        return m is None or m.kind not in {"region", "verb", "copula", *HEAD_KINDS}
+        if m is not None and m.kind == "verb":
+            return self.clause.word(m.last) not in BE
+        return m is None or m.kind not in {"region", "copula", *HEAD_KINDS}

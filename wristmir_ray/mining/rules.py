@@ -14,6 +14,7 @@ from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
 from wristmir_ray.mining.terms import TermTable, load_terms
 from wristmir_ray.mining.tokens import tokenise
+from wristmir_ray.mining.wording import reword
 
 _WRIST = frozenset({"distal_radius", "distal_ulna", "ulnar_styloid", "radial_styloid", "scaphoid", "carpals"})
 _HISTORY = frozenset({"indication", "history", "comparison"})
@@ -61,7 +62,7 @@ class _Read:
 
     def __init__(self, report: str, section: Section, sentence: Sentence, terms: TermTable) -> None:
         self.section, self.sentence = section, sentence
-        self.tokens = tokenise(report, sentence.start, sentence.end)
+        self.tokens = reword(tokenise(report, sentence.start, sentence.end))
         self.mentions = terms.find(self.tokens)
         self.side: str | None = None
 

@@ -1,0 +1,44 @@
+"""Cues that look back (`is not seen`, `cannot be excluded`), and bones that a negation spares."""
+
+from wristmir_ray.mining.clauses import Clause, Head
+from wristmir_ray.mining.terms import Mention
+
+
+def deny_before(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
+    subject = clause.subject(cue.first) if clause.head_before(cue.first) is None else []
+    for m in reversed([x for x in clause.mentions if x.last < cue.first]):
+        head = next((h for h in clause.heads if h.mention is m), None)
+        if head is not None:
+            _deny_coordinated(clause, head, cue)
+            return
+        if m.kind in {"disp", "heal", "ang"} and not any(a is m for h in clause.heads for a in h.adjectives):
+            negated[m.first] = cue
+            return
+        if m.kind == "other":
+            return
+    for region in subject:
+        negated[region.first] = cue
+
+
+def _deny_coordinated(clause: Clause, head: Head, cue: Mention) -> None:
+    head.neg = head.neg or cue
+    at = clause.heads.index(head)
+    if at and clause.word(head.first - 1) in {"or", "nor"}:
+        _deny_coordinated(clause, clause.heads[at - 1], cue)
+
+
+def doubt_before(clause: Clause, cue: Mention) -> None:
+    head = clause.head_before(cue.first) or clause.head_after(cue.last)  # `there is suspected fracture`
+    if head is not None and (head.neg is None or head.neg.first > head.mention.first):
+        head.hedge = cue
+        head.neg = None
+
+
+def spare(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
+    region = next((m for m in clause.mentions if m.first > cue.last and m.kind not in {"known", "side"}), None)
+    if region is None or region.kind != "region" or region.first - cue.last > 4:
+        return
+    for r in (region, *(m for m in clause.coordinated(region, 1) if m.kind == "region")):
+        negated[r.first] = cue
+        for head in clause.heads:
+            head.regions = [x for x in head.regions if x is not r]
