@@ -5,6 +5,7 @@ from wristmir_ray.mining.terms import Mention
 
 
 def deny_before(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
+    """Deny what stands before a cue: the nearest head and those joined to it by `or`, a noun, else its subject."""
     subject = clause.subject(cue.first) if clause.head_before(cue.first) is None else []
     for m in reversed([x for x in clause.mentions if x.last < cue.first]):
         head = next((h for h in clause.heads if h.mention is m), None)
@@ -28,17 +29,37 @@ def _deny_coordinated(clause: Clause, head: Head, cue: Mention) -> None:
 
 
 def doubt_before(clause: Clause, cue: Mention) -> None:
+    """Make the head before a cue, else the one after it, uncertain."""
     head = clause.head_before(cue.first) or clause.head_after(cue.last)  # `there is suspected fracture`
     if head is not None and (head.neg is None or head.neg.first > head.mention.first):
         head.hedge = cue
         head.neg = None
 
 
-def spare(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
+def deny_predicate(clause: Clause, head: Head, negated: dict[int, Mention]) -> None:
+    """Move a negation from a fracture to what its verb says (`neither fracture is displaced`)."""
+    verb = clause.starting.get(head.mention.last + 1)
+    if head.neg is None or head.neg.first > head.mention.first or verb is None or verb.kind != "verb":
+        return
+    said = next((m for m in clause.mentions if m.first > verb.last and m.kind not in {"copula", "degree"}), None)
+    if said is not None and said.kind in {"disp", "heal", "ang"} and said.first - verb.last <= 3:
+        negated[said.first] = head.neg
+        head.neg, head.known = None, True
+
+
+def spared_bones(clause: Clause, cue: Mention) -> list[Mention]:
+    """Return the bones after `but not`, `sparing`, unless they only say which fracture is meant."""
     region = next((m for m in clause.mentions if m.first > cue.last and m.kind not in {"known", "side"}), None)
     if region is None or region.kind != "region" or region.first - cue.last > 4:
-        return
-    for r in (region, *(m for m in clause.coordinated(region, 1) if m.kind == "region")):
+        return []
+    if any(h.first <= region.first < h.mention.first for h in clause.heads):
+        return []
+    return [region, *(m for m in clause.coordinated(region, 1) if m.kind == "region")]
+
+
+def spare(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
+    """Deny the bones after `but not`, `sparing`."""
+    for r in spared_bones(clause, cue):
         negated[r.first] = cue
         for head in clause.heads:
             head.regions = [x for x in head.regions if x is not r]

@@ -21,6 +21,10 @@ NOUNS = frozenset({("disp", "noun"), ("ang", "noun"), ("heal", "healing_sign")})
 LIGHT = frozenset(
     {"side", "extra", "view", "both", "verb", "copula", "hedge", "modal", "known", "mask", "not", "neg", "including"}
 )
+AUXILIARIES = frozenset({"is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can"})
+AS = frozenset({"so", "as", "neither", "nor"})
+"""Words that with an auxiliary repeat what was said: `so is the ulna`."""
+MAX_GAP = 3
 MAX_TOKENS = 150
 """A clause is cut here: texts are arbitrary, sentences are not."""
 
@@ -37,6 +41,8 @@ class Head:
     other: bool = False
     second: bool = False
     latent: bool = False
+    planned: bool = False
+    """There, but named in a plan: only its own adjectives are said of it."""
     neg: Mention | None = None
     hedge: Mention | None = None
     hedged_regions: list[Mention] = field(default_factory=list)
@@ -57,6 +63,8 @@ class Clause:
         self.starting = {m.first: m for m in self.mentions}
         self.ending = {m.last: m for m in self.mentions}
         self.heads: list[Head] = []
+        self.listed = any(tokens[m.last + 1].text == ":" for m in mentions if m.kind == "fx" and m.last + 1 < first)
+        """Whether it is an item of a list of fractures (`Two fractures: ...; oblique, distal ulna`)."""
         self.claimed: set[int] = set()
         """First tokens of the mentions that already belong to a head."""
 
@@ -188,9 +196,17 @@ def split_clauses(tokens: Sequence[Token], mentions: Sequence[Mention], first: i
     for i in range(first, len(tokens)):
         word, following = tokens[i].text, tokens[i + 1].text if i + 1 < len(tokens) else ""
         there = word == "there" and following in {"is", "are", "was", "were", "has"} and said(begin, i)
+        there = there or (i > begin and _opens_echo(tokens, mentions, i))
         if word in {";", "--"} or i in breaks or there or i - begin >= MAX_TOKENS:
             if i > begin:
                 yield Clause(tokens, mentions, begin, i)
             begin = breaks[i] + 1 if i in breaks else i + (word in {";", "--"})
     if begin < len(tokens):
         yield Clause(tokens, mentions, begin, len(tokens))
+
+
+def _opens_echo(tokens: Sequence[Token], mentions: Sequence[Mention], i: int) -> bool:
+    """Whether a clause such as `so is the ulna` starts at token `i` (see `ellipsis`)."""
+    if tokens[i].text not in AS or i + 1 >= len(tokens) or tokens[i + 1].text not in AUXILIARIES:
+        return False
+    return any(m.kind == "region" and 0 <= m.first - i - 2 <= MAX_GAP for m in mentions)

@@ -9,7 +9,7 @@ cues (`is not seen`, `cannot be excluded`) reach the nearest head before them.
 
 from dataclasses import dataclass, field
 
-from wristmir_ray.mining.backward import deny_before, doubt_before, spare
+from wristmir_ray.mining.backward import deny_before, deny_predicate, doubt_before, spare, spared_bones
 from wristmir_ray.mining.clauses import PREPOSITIONS, Clause, Head
 from wristmir_ray.mining.latent import mark_latent
 from wristmir_ray.mining.terms import Mention
@@ -40,6 +40,8 @@ def read_context(clause: Clause) -> Context:
             doubt_before(clause, m)
         elif m.kind == "spare":
             spare(clause, m, context.negated)
+    for head in clause.heads:
+        deny_predicate(clause, head, context.negated)
     mark_latent(clause)
     return context
 
@@ -51,6 +53,7 @@ class _Scan:
         self.clause, self.context = clause, context
         self.neg: Mention | None = None
         self.hedge: Mention | None = None
+        self.unsure: Mention | None = None
         self.denied_noun = self.blocked = self.denied_head = self.doubted = False
         self.heads = {h.mention.first: h for h in clause.heads}
         self.adjectives = {a.first: h for h in clause.heads for a in h.adjectives}
@@ -70,12 +73,15 @@ class _Scan:
         self.neg, self.denied_noun, self.blocked, self.denied_head = m, False, False, False
 
     def _mention(self, m: Mention) -> None:
-        if self.neg is not None and self.neg.kind == "not" and m.first - self.neg.last > _NOT_REACH:
+        if self.neg is not None and self.neg.kind in {"not", "spare"} and m.first - self.neg.last > _NOT_REACH:
             self.neg = None
         head = self.heads.get(m.first)
-        if m.kind in {"neg", "not"}:
+        if m.kind in {"neg", "not"} and self.unsure is not None:  # `I cannot be certain that there is no fracture`
+            self.hedge, self.doubted = self.unsure, False
+        elif m.kind in {"neg", "not"} or (m.kind == "spare" and not spared_bones(self.clause, m)):
             self._negation(m)
-        elif m.kind in {"hedge", "modal"}:
+        elif m.kind in {"hedge", "modal", "unsure"}:
+            self.unsure = m if m.kind == "unsure" else None
             self._hedge(m)
         elif head is not None:
             self._head(head)
@@ -104,6 +110,9 @@ class _Scan:
             x.first > m.last and x.kind in {"fx", "deny", "type", "combo", *_MODIFIED} for x in self.clause.mentions
         )
         copula = self.clause.ending.get(m.first - 1)
+        if not ahead and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
+            self.context.negated[copula.first] = m  # `ulna neg`
+            return
         if (
             not ahead
             and copula is not None
@@ -155,6 +164,8 @@ class _Scan:
 
     def _modifier(self, m: Mention) -> None:
         own = self.adjectives.get(m.first)
+        if self.clause.word(m.last + 1) == "+" and self.clause.word(m.last + 2) in {"", ",", ".", ")"}:
+            self.neg = None  # `no displacement, callus +`
         if self.neg is not None and not self.blocked and (own is None or self.neg.kind == "not"):
             self.context.negated[m.first] = self.neg
             self.denied_noun |= (m.kind, m.value) in _NOUNS

@@ -21,6 +21,9 @@ def intact(clause: Clause, context: Context) -> Iterator[Statement]:
                 start, end = min(x.start for x in spans), max(x.end for x in spans)
                 start, end = (start, end) if end - start <= MAX_SPAN else (m.start, m.end)
                 clause.claimed.update(r.first for r in regions)
+                if any(x.kind == "unsure" and x.first < m.first for x in clause.mentions):
+                    yield Statement("fracture", start, end, Presence.UNCERTAIN, regions)
+                    continue
                 yield Statement(
                     "denial", start, end, Presence.ABSENT, [] if whole and not regions else regions, whole=whole
                 )

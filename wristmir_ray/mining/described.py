@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from wristmir_ray.mining.attributes import read_values
-from wristmir_ray.mining.clauses import Clause, Head
+from wristmir_ray.mining.clauses import JOINS, Clause, Head
 from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
@@ -114,4 +114,14 @@ def attributes(clause: Clause, context: Context) -> Iterator[Statement]:
         if values:
             start, end = min(v.start for v in spans), max(v.end for v in spans)
             regions = [clause.starting[s] for s in starts]
-            yield Statement("attribute", start, end, regions=regions, values=values, ref=ref)
+            kind = "fracture" if "fracture_type" in values and _is_gapped(clause, regions) else "attribute"
+            yield Statement(kind, start, end, regions=regions, values=values, ref=ref, head="type")
+
+
+def _is_gapped(clause: Clause, regions: list[Mention]) -> bool:
+    """Whether bones share the verb of the fracture before them (`and the ulna obliquely`)."""
+    if not regions:
+        return False
+    i = regions[0].first - (2 if clause.word(regions[0].first - 1) == "the" else 1)
+    head = clause.head_before(i)
+    return clause.word(i) in JOINS and head is not None and head.neg is None and not head.latent

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from wristmir_ray.anatomy import Presence
-from wristmir_ray.mining.attributes import Value, Values
 from wristmir_ray.mining.findings import Place
 from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.values import Value, Values
 
 _INCOMPLETE = frozenset({"buckle", "greenstick", "plastic_bowing", "transverse", "oblique"})
 
@@ -30,6 +30,8 @@ class Draft:
     values: dict[str, Value] = field(default_factory=dict)
     evidence: list[Span] = field(default_factory=list)
     weak: bool = False
+    sign: bool = False
+    """Weak, and without a word of doubt that would make it a possible fracture."""
 
     def set(self, name: str, value: Value, section: str) -> None:
         """Give a field its value, or a more precise one; the first word stays otherwise."""

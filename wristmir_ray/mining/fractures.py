@@ -19,7 +19,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
     if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in head.adjectives):
         return
     regions = _eponym(head) if head.kind == "combo" else head.regions or _fallback(clause, head)
-    own = [*head.adjectives, *following_attributes(clause, head)]
+    own = [*head.adjectives, *(following_attributes(clause, head) if not head.planned else [])]
     own += [head.mention] if head.mention.kind == "type" else []
     start, end = _extent(clause, head)
     statement = Statement(
@@ -32,6 +32,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         head="one" if head.kind == "weak" and not _is_sign(head) else head.kind,
         known=head.known or head.kind in {"part", "compound"},
         second=head.second,
+        sign=_is_sign(head) and head.hedge is None,
         latent=head.latent,
         plural=head.kind == "many",
         whole=head.kind in _WHOLE or head.kind == "deny",

@@ -60,6 +60,8 @@ class _Reader:
 
     def _is_noun(self, m: Mention) -> bool:
         """Whether a fracture type stands for the fracture itself (`avulsion of the ulnar styloid`)."""
+        if self.clause.listed and not self.clause.heads:
+            return True
         if m.value not in _NOUN_TYPES and not m.value.startswith("salter"):
             return False
         others = [h for h in self.clause.heads if h.kind not in SIGNS]
@@ -93,7 +95,7 @@ class _Reader:
             if not self._take(left, head):
                 if not self._pairs(left, head):
                     break
-                i = left.first - 1
+                i = left.first - 2
                 continue
             head.first = left.first
             i = left.first - 1

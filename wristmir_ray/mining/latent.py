@@ -1,4 +1,8 @@
-"""Heads of a clause that are planned, historical, or seen on another exam."""
+"""Heads of a clause that are planned, historical, or seen on another exam.
+
+What a plan names with an article is there (`to assess healing of the radial fracture`); what the plan says of it is
+not known yet.
+"""
 
 from wristmir_ray.mining.clauses import JOINS, Clause
 from wristmir_ray.mining.terms import Mention
@@ -14,7 +18,10 @@ def mark_latent(clause: Clause) -> None:
         reach = _reach(clause, m)
         for head in clause.heads:
             advised = head.hedge is not None and clause.word(head.hedge.first).startswith("consider")
-            head.latent |= m.first < head.mention.first < reach and not advised
+            if not m.first < head.mention.first < reach or advised:
+                continue
+            head.planned = m.kind == "ignore" and m.value == "plan" and head.known and bool(head.regions)
+            head.latent |= not head.planned
 
 
 def _reach(clause: Clause, cue: Mention) -> int:

@@ -11,13 +11,15 @@ Rules, in this order:
   `callus is seen` refers to where the body itself names none (the section stays in the evidence).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from wristmir_ray.anatomy import Presence
 from wristmir_ray.mining.drafts import Draft, Span, places
-from wristmir_ray.mining.findings import CROPPED, Place
+from wristmir_ray.mining.ellipsis import echoed
+from wristmir_ray.mining.findings import Place
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.verdict import conclude
 
 _RANK = {Presence.ABSENT: 0, Presence.UNCERTAIN: 1, Presence.PRESENT: 2}
 _SIGN_HEADS = frozenset({"weak", "lucency"})
@@ -41,6 +43,9 @@ class Ledger:
         self._named: list[tuple[Place, Mention]] = []
         """Bones that this sentence has named without saying anything of them."""
         self._pending: list[Statement] = []
+        self._said: Statement | None = None
+        self._line_denials: list[tuple[str | None, Span]] = []
+        """`no fracture line`: a denial only where the report finds no fracture."""
 
     def end_sentence(self) -> None:
         """Make what this sentence found the thing that the next one may refer to."""
@@ -52,6 +57,13 @@ class Ledger:
         """Take one statement; `latent`: its section makes no findings."""
         if len(self.drafts) >= _MAX_DRAFTS:
             return
+        if statement.kind == "echo":
+            told = echoed(self._said, statement)
+            if told is None:
+                return
+            statement = told
+        elif statement.kind != "doubt":
+            self._said = statement
         side = statement.side or self.side
         if statement.regions and self.header_filled:
             self.header = []  # the line has moved on to other bones
@@ -112,9 +124,9 @@ class Ledger:
             self._deny_all(s, side)
 
     def _deny_all(self, s: Statement, side: str | None) -> None:
-        line = s.head == "line" and (self._focus or self._new_focus)
-        if (s.whole or s.head == "line") and not line:
-            self.denials.append((side, Span("presence", s.start, s.end, self.section)))
+        if s.whole or s.head == "line":
+            kept = self._line_denials if s.head == "line" else self.denials
+            kept.append((side, Span("presence", s.start, s.end, self.section)))
 
     def _attribute(self, s: Statement, side: str | None) -> None:
         regions = s.regions or self.header
@@ -185,7 +197,7 @@ class Ledger:
         if fitting:
             draft = fitting[-1]
         else:
-            draft = Draft(place, side, s.presence, weak=s.head in _SIGN_HEADS)
+            draft = Draft(place, side, s.presence, weak=s.head in _SIGN_HEADS, sign=s.sign)
             self.drafts.append(draft)
         draft.side = draft.side or side
         self._record(draft, mention, s)
@@ -202,6 +214,7 @@ class Ledger:
         if s.kind == "fracture" and confirms:
             named = draft.weak and s.head not in _SIGN_HEADS
             draft.weak &= not named
+            draft.sign &= s.sign
             if named or _RANK[s.presence] > _RANK[draft.presence]:
                 draft.presence = s.presence
                 draft.evidence = [e for e in draft.evidence if e.field != "presence"]
@@ -213,28 +226,7 @@ class Ledger:
         if s.kind != "denial" and draft in self.drafts and draft not in self._new_focus:
             self._new_focus.append(draft)
 
-    # ------------------------------------------------------------ the end
-
     def close(self) -> list[Draft]:
-        """Return the findings: what is there, what is denied, in the order of `Place`."""
-        there = [d for d in self.drafts if d.presence is not Presence.ABSENT]
-        there = [
-            d
-            for d in there
-            if not d.weak or not any(o is not d and o.place is d.place and o.side == d.side for o in there)
-        ]
-        out = list(there)
-        for draft in self.drafts:
-            if draft.presence is Presence.ABSENT and not _covered(out, draft.place, draft.side):
-                out.append(draft)
-        for side, span in self.denials:
-            for place in CROPPED:
-                if not _covered(out, place, side):
-                    region = Span("region", span.start, span.end, span.section)
-                    out.append(Draft(place, side, Presence.ABSENT, {}, [region, span]))
-        order = list(Place)
-        return sorted(out, key=lambda d: (order.index(d.place), d.side or ""))
-
-
-def _covered(drafts: Iterable[Draft], place: Place, side: str | None) -> bool:
-    return any(d.place is place and (d.side == side or None in (d.side, side)) for d in drafts)
+        """Return the findings of the report."""
+        there = any(d.presence is not Presence.ABSENT for d in self.drafts)
+        return conclude(self.drafts, self.denials + ([] if there else self._line_denials))

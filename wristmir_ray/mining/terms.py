@@ -3,8 +3,8 @@
 `terms.csv` holds the clinical terms and `cues.csv` the words of negation and hedging. Both are
 expanded into one prefix tree over words, matched longest first. A word that no
 phrase holds is read as the one vocabulary word of six letters or more at edit distance 1 (insertion, deletion,
-substitution, transposition), else with the same inner letters in another order: typing errors. Words of negation never take part in that, neither as
-what is meant nor as what is mended: they decide too much.
+substitution, transposition), else with the same inner letters in another order: typing errors. Words of negation
+never take part in that, neither as what is meant nor as what is mended: they decide too much.
 """
 
 import csv
@@ -152,7 +152,6 @@ class TermTable:
             out.append(Mention(term, i, last, tokens[i].start, tokens[last].end))
             i = last + 1
         return out
-
 
     def _is_type(self, words: Sequence[str], i: int) -> bool:
         """Whether a fracture type of two words or more starts at word `i`."""

@@ -1,0 +1,72 @@
+"""Clauses that repeat what was said, of other bones: `and so is the ulna`, `nor is the styloid`, `yet the radius is`.
+
+Such a clause names bones and an auxiliary verb; what is said of them stands in the statement before it.
+"""
+
+from dataclasses import replace
+
+from wristmir_ray.anatomy import Presence
+from wristmir_ray.mining.clauses import AS, AUXILIARIES, HEAD_KINDS, MAX_GAP, Clause
+from wristmir_ray.mining.statements import Statement
+from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.values import Value
+
+_LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "idem", "equally"})
+_PREDICATES = frozenset({"intact", "deny", "disp", "heal", "ang", "align", "type", "typeweak", "hedge", "hedgepost"})
+
+
+def read_echo(clause: Clause) -> Statement | None:
+    """Return the statement of a clause that only repeats one, its `ref` same, yes or no; None for other clauses."""
+    regions = [m for m in clause.mentions if m.kind == "region"]
+    kinds = {m.kind for m in clause.mentions}
+    if not regions or kinds & {"ignore", "prior", "other", "negpost"}:
+        return None
+    words = clause.words(clause.first, clause.last)
+    while words and words[-1] in {".", ",", "either"}:
+        words.pop()
+    opening = words[1:] if words[0] == "and" else words
+    as_before = opening[0] in AS and len(opening) > 1 and opening[1] in AUXILIARIES
+    if as_before and regions[0].first - clause.first <= MAX_GAP + 3 and not kinds & _PREDICATES:
+        return _echo(regions, "same")
+    if kinds & (_PREDICATES | HEAD_KINDS):
+        return None
+    rest = clause.words(regions[-1].last + 1, clause.first + len(words))
+    if (set(words) & _LIKE) and all(w in _LIKE or w in AUXILIARIES for w in rest):
+        return _echo(regions, "same")
+    lead = clause.words(clause.first, regions[0].first)
+    if set(lead) - {"the", "its", "his", "her", "left", "right", "both", ",", "and"} or not rest:
+        return None
+    if rest[0] in AUXILIARIES and rest[1:] in ([], ["not"]):
+        return _echo(regions, "no" if rest[1:] else "yes")
+    return _echo(regions, "no") if len(rest) == 1 and rest[0].removesuffix("n't") in AUXILIARIES - {rest[0]} else None
+
+
+def _echo(regions: list[Mention], ref: str) -> Statement:
+    return Statement("echo", regions[0].start, regions[-1].end, regions=regions, ref=ref)
+
+
+def echoed(said: Statement | None, echo: Statement) -> Statement | None:
+    """Return what an echo says, given the statement that it repeats."""
+    if said is None:
+        return None
+    place = {"regions": echo.regions, "start": echo.start, "end": echo.end, "side": echo.side, "whole": False}
+    absent = said.presence is Presence.ABSENT
+    if echo.ref == "same":
+        return replace(said, **place, known=False)
+    if echo.ref == "yes":
+        return replace(said, **place, kind="fracture", presence=Presence.PRESENT, values={}) if absent else None
+    if said.kind == "denial":  # `the radius is intact but the ulna is not`
+        return Statement("fracture", echo.start, echo.end, regions=echo.regions, head="one")
+    if said.known and said.values and not absent:  # `the radial fracture has healed but the ulnar has not`
+        return replace(said, **place, values=_reversed(said))
+    return replace(said, **place, kind="fracture", presence=Presence.ABSENT, values={})
+
+
+def _reversed(said: Statement) -> dict[str, Value]:
+    out = {}
+    for name, value in said.values.items():
+        if name == "displacement" and value.value != "none":
+            out[name] = replace(value, value="none")
+        elif name == "healing" and value.value == "healed":
+            out[name] = replace(value, value="healing")
+    return out
