@@ -31,6 +31,8 @@ def _deny_coordinated(clause: Clause, head: Head, cue: Mention) -> None:
 def doubt_before(clause: Clause, cue: Mention) -> None:
     """Make the head before a cue, else the one after it, uncertain."""
     head = clause.head_before(cue.first) or clause.head_after(cue.last)  # `there is suspected fracture`
+    if head is not None and head.known and any(m.kind == "ignore" and m.first < head.first for m in clause.mentions):
+        return  # `should the fracture displace, surgery may be needed`
     if head is not None and (head.neg is None or head.neg.first > head.mention.first):
         head.hedge = cue
         head.neg = None

@@ -41,6 +41,8 @@ class Head:
     other: bool = False
     second: bool = False
     latent: bool = False
+    hardware: bool = False
+    """Denied of plates and wires, not of bones."""
     planned: bool = False
     """There, but named in a plan: only its own adjectives are said of it."""
     neg: Mention | None = None

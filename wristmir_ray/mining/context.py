@@ -79,7 +79,8 @@ class _Scan:
         if m.kind in {"neg", "not"} and self.unsure is not None:  # `I cannot be certain that there is no fracture`
             self.hedge, self.doubted = self.unsure, False
         elif m.kind in {"neg", "not"} or (m.kind == "spare" and not spared_bones(self.clause, m)):
-            self._negation(m)
+            if m.kind != "spare" or self.clause.word(m.last) not in {"of", "in", "at", "involving", "the"}:
+                self._negation(m)  # `callus at the radial fracture but not at the ulnar fracture`: that is there
         elif m.kind in {"hedge", "modal", "unsure"}:
             self.unsure = m if m.kind == "unsure" else None
             self._hedge(m)
@@ -112,6 +113,10 @@ class _Scan:
         copula = self.clause.ending.get(m.first - 1)
         if not ahead and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
             self.context.negated[copula.first] = m  # `ulna neg`
+            return
+        if not ahead and m.kind == "not" and not self.clause.head_before(m.first) and spared_bones(self.clause, m):
+            for region in spared_bones(self.clause, m):  # `it is not the radius but the ulna that is broken`
+                self.context.negated[region.first] = m
             return
         if (
             not ahead

@@ -10,7 +10,23 @@ from wristmir_ray.mining.terms import Mention
 
 _ATTRIBUTES = frozenset({"type", "typeweak", "grade", "disp", "heal", "align", "ang"})
 _LINKS = frozenset(
-    {"of", "in", "at", "across", "about", "around", "along", "through", "to", "the", "this", "a", "an"}
+    {
+        "of",
+        "in",
+        "at",
+        "across",
+        "about",
+        "around",
+        "along",
+        "through",
+        "to",
+        "the",
+        "this",
+        "a",
+        "an",
+        "either",
+        "both",
+    }
     | {"known", "previously", "noted", "seen"}
 )
 _NOUNS = frozenset(
@@ -23,6 +39,9 @@ _NOUNS = frozenset(
         ("heal", "nonunion"),
     }
 )
+
+
+_CHAINS = JOINS | {"with", ""}
 
 
 def following_attributes(clause: Clause, head: Head) -> list[Mention]:
@@ -41,7 +60,14 @@ def _shared(clause: Clause, m: Mention) -> bool:
     if len(clause.heads) < 2:
         return False
     first, last = clause.heads[0].first, clause.heads[-1].mention.last
-    return any(b.kind == "both" and (last < b.first < m.first or m.last < b.first <= first) for b in clause.mentions)
+    return any(_is_both(clause, b) and (last < b.first < m.first or m.last < b.first <= first) for b in clause.mentions)
+
+
+def _is_both(clause: Clause, m: Mention) -> bool:
+    """Whether a word takes up all the fractures before it: `both`, `neither of them`, `none is`."""
+    after = clause.starting.get(m.last + 1)
+    alone = m.last > m.first or (after is not None and after.kind in {"verb", "disp", "heal"})
+    return m.kind == "both" or (m.kind == "neg" and clause.word(m.first) in {"neither", "none"} and alone)
 
 
 def _target(clause: Clause, m: Mention) -> Head | None:
@@ -95,6 +121,11 @@ def _bones(clause: Clause, m: Mention) -> list[Mention]:
         ),
         None,
     )
+    chained = (
+        before is not None and before.kind in _ATTRIBUTES and before in _loose(clause) and m.first - before.last <= 3
+    )
+    if before is not None and chained and (clause.words(before.last + 1, m.first) or [""])[-1] in _CHAINS:
+        return _bones(clause, before)  # `radius displaced with bayonet apposition`
     near = before is not None and before.kind == "region" and before in free and m.first - before.last <= 4
     return [before, *(r for r in clause.coordinated(before, -1) if r in free)] if before is not None and near else []
 
@@ -102,10 +133,11 @@ def _bones(clause: Clause, m: Mention) -> list[Mention]:
 def attributes(clause: Clause, context: Context) -> Iterator[Statement]:
     """Yield what is said of bones without a head, or of a fracture that an earlier clause named."""
     groups: dict[tuple[str, tuple[int, ...]], list[Mention]] = {}
-    refs = [m for m in clause.mentions if m.kind in {"former", "latter", "both"}]
+    refs = [m for m in clause.mentions if m.kind in {"former", "latter"} or _is_both(clause, m)]
     for m in _loose(clause):
         if _target(clause, m) is None and not _shared(clause, m):
             key = next((x.kind for x in reversed(refs) if x.first < m.first), refs[0].kind if refs else "")
+            key = "both" if key == "neg" else key
             groups.setdefault((key, tuple(r.first for r in _bones(clause, m))), []).append(m)
     plan = next((m.first for m in clause.mentions if m.kind == "ignore"), clause.last)
     for (ref, starts), mentions in groups.items():

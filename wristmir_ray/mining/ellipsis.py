@@ -12,6 +12,7 @@ from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.values import Value
 
 _LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "idem", "equally"})
+_LEADS = frozenset({"the", "its", "his", "her", "left", "right", "both", ",", "and"})
 _PREDICATES = frozenset({"intact", "deny", "disp", "heal", "ang", "align", "type", "typeweak", "hedge", "hedgepost"})
 
 
@@ -24,25 +25,30 @@ def read_echo(clause: Clause) -> Statement | None:
     words = clause.words(clause.first, clause.last)
     while words and words[-1] in {".", ",", "either"}:
         words.pop()
+    ref = _likened(words, regions, clause, kinds) or _contrasted(words, regions, clause, kinds)
+    return Statement("echo", regions[0].start, regions[-1].end, regions=regions, ref=ref) if ref else None
+
+
+def _likened(words: list[str], regions: list[Mention], clause: Clause, kinds: set[str]) -> str:
+    """Return `same` for `so is the ulna`, `likewise the ulna`, `the ulna too`."""
     opening = words[1:] if words[0] == "and" else words
     as_before = opening[0] in AS and len(opening) > 1 and opening[1] in AUXILIARIES
     if as_before and regions[0].first - clause.first <= MAX_GAP + 3 and not kinds & _PREDICATES:
-        return _echo(regions, "same")
-    if kinds & (_PREDICATES | HEAD_KINDS):
-        return None
+        return "same"
     rest = clause.words(regions[-1].last + 1, clause.first + len(words))
-    if (set(words) & _LIKE) and all(w in _LIKE or w in AUXILIARIES for w in rest):
-        return _echo(regions, "same")
+    alike = set(words) & _LIKE and all(w in _LIKE or w in AUXILIARIES for w in rest)
+    return "same" if alike and not kinds & (_PREDICATES | HEAD_KINDS) else ""
+
+
+def _contrasted(words: list[str], regions: list[Mention], clause: Clause, kinds: set[str]) -> str:
+    """Return `yes` for `yet the radius is`, `no` for `but the ulna is not`."""
+    rest = clause.words(regions[-1].last + 1, clause.first + len(words))
     lead = clause.words(clause.first, regions[0].first)
-    if set(lead) - {"the", "its", "his", "her", "left", "right", "both", ",", "and"} or not rest:
-        return None
+    if kinds & (_PREDICATES | HEAD_KINDS) or set(lead) - _LEADS or not rest:
+        return ""
     if rest[0] in AUXILIARIES and rest[1:] in ([], ["not"]):
-        return _echo(regions, "no" if rest[1:] else "yes")
-    return _echo(regions, "no") if len(rest) == 1 and rest[0].removesuffix("n't") in AUXILIARIES - {rest[0]} else None
-
-
-def _echo(regions: list[Mention], ref: str) -> Statement:
-    return Statement("echo", regions[0].start, regions[-1].end, regions=regions, ref=ref)
+        return "no" if rest[1:] else "yes"
+    return "no" if len(rest) == 1 and rest[0].endswith("n't") else ""
 
 
 def echoed(said: Statement | None, echo: Statement) -> Statement | None:

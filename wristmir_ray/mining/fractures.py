@@ -10,17 +10,21 @@ from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.described import following_attributes
 from wristmir_ray.mining.statements import MAX_SPAN, Statement
 from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.values import Value
 
+_ORDERS = frozenset({"former", "latter"})
 _WHOLE = frozenset({"all", "one", "many", "verb"})
 
 
 def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statement]:
     """Yield the statements of one head: one, or one a bone where types or doubts differ."""
-    if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in head.adjectives):
-        return
     regions = _eponym(head) if head.kind == "combo" else head.regions or _fallback(clause, head)
     own = [*head.adjectives, *(following_attributes(clause, head) if not head.planned else [])]
     own += [head.mention] if head.mention.kind == "type" else []
+    if head.hedge is not None:  # of what may be a fracture, sclerosis is no healing
+        own = [a for a in own if not clause.word(a.first).startswith("scler")]
+    if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in own):
+        return
     start, end = _extent(clause, head)
     statement = Statement(
         "fracture",
@@ -35,7 +39,8 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         sign=_is_sign(head) and head.hedge is None,
         latent=head.latent,
         plural=head.kind == "many",
-        whole=head.kind in _WHOLE or head.kind == "deny",
+        ref=next((m.kind for m in reversed(clause.mentions) if m.kind in _ORDERS and m.last < head.first), ""),
+        whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware,
     )
     if statement.regions or not head.hedged_regions:
         yield from _dealt(clause, head, statement, context)
@@ -57,19 +62,23 @@ def _dealt(clause: Clause, head: Head, statement: Statement, context: Context) -
     `Buckle and transverse fractures of the radius and ulna, respectively`; `mildly displaced distal
     radius and nondisplaced ulnar styloid fractures`.
     """
-    own = _respective(clause, head, statement.regions) or _interleaved(head, statement.regions)
+    own = _respective(clause, statement.regions) or _interleaved(head, statement.regions)
     if not own:
         yield statement
         return
     for region, adjectives in zip(statement.regions, own, strict=True):
         values = {**statement.values, **read_values(clause, adjectives, context)}
+        if len(adjectives) == 1 and adjectives[0].kind == "degree":  # `severely and minimally displaced, respectively`
+            values["displacement"] = Value(adjectives[0].value, adjectives[0].start, adjectives[0].end)
         yield replace(statement, regions=[region], values=values)
 
 
-def _respective(clause: Clause, head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
-    types = [a for a in head.adjectives if a.kind == "type"]
-    said = "respectively" in clause.words(clause.first, clause.last)
-    return [[t] for t in types] if said and len(types) == len(regions) > 1 else []
+def _respective(clause: Clause, regions: Sequence[Mention]) -> list[list[Mention]]:
+    """Return one attribute a bone where `respectively` deals out as many as there are bones."""
+    if len(regions) < 2 or "respectively" not in clause.words(clause.first, clause.last):
+        return []
+    lists = ([m for m in clause.mentions if m.kind == kind] for kind in ("type", "degree", "heal", "disp"))
+    return next(([[a] for a in dealt] for dealt in lists if len(dealt) == len(regions)), [])
 
 
 def _interleaved(head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
@@ -104,7 +113,10 @@ def _extent(clause: Clause, head: Head) -> tuple[int, int]:
 
 def _fallback(clause: Clause, head: Head) -> list[Mention]:
     """Return the bones of a head that names none: free ones before it, else after it."""
-    if head.kind in {"compound", "part"}:
+    if head.kind in {"compound", "part"} and not any(a.kind == "type" for a in head.adjectives):
+        return []
+    if head.neg is not None and any(m.kind == "hardware" and m.first < head.first for m in clause.mentions):
+        head.hardware = True  # `screws without lucency or breakage`
         return []
     if head.neg is not None:  # `the ulna is normal, without fracture`
         taken = {r.first for h in clause.heads for r in h.regions}
@@ -112,7 +124,9 @@ def _fallback(clause: Clause, head: Head) -> list[Mention]:
         blocking = {"other", "all"}
     else:
         free, blocking = [r for r in clause.free_regions() if not _has_statement(clause, r)], {"all", "intact"}
-        blocking |= {"other"} if head.hedge is None else set()  # `density at the styloid, ossicle versus fracture`
+        linked = any(m.kind == "link" and 0 <= head.first - m.last <= 3 for m in clause.mentions)
+        # `density at the styloid, ossicle versus fracture`; `physis wide with swelling, diagnostic of a fracture`
+        blocking |= {"other"} if head.hedge is None and not linked else set()
     walls = [
         m.first
         for m in clause.mentions

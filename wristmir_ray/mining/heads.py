@@ -93,22 +93,25 @@ class _Reader:
                 i -= 1
                 continue
             if not self._take(left, head):
-                if not self._pairs(left, head):
+                before = self._paired(left, head)
+                if before is None:
                     break
-                i = left.first - 2
+                head.regions.insert(0, before)
+                head.first, i = before.first, before.first - 1
                 continue
             head.first = left.first
             i = left.first - 1
         return head
 
-    def _pairs(self, left: Mention, head: Head) -> bool:
-        """Whether an article stands in the midst of coordinated bones (`both the radial and the ulnar fractures`)."""
+    def _paired(self, left: Mention, head: Head) -> Mention | None:
+        """Return the bone before an article amid coordinated bones (`both the radial and the ulnar fractures`)."""
         before = self.clause.ending.get(left.first - 2)
-        joined = self.clause.word(left.first - 1) in JOINS and before is not None and before.kind == "region"
-        if left.value != "det" or not head.regions or not joined or self.clause.owned(before, direct=False):  # type: ignore[arg-type]
-            return False
+        if before is None or before.kind != "region" or self.clause.word(left.first - 1) not in JOINS:
+            return None
+        if left.value != "det" or not head.regions or self.clause.owned(before, direct=False, by_noun=False):
+            return None
         opens = {self.clause.word(k) for k in range(max(self.clause.first, left.first - 8), left.first)}
-        return head.kind == "many" or bool(opens & _PAIRING)
+        return before if head.kind == "many" or opens & _PAIRING else None
 
     def _is_gloss(self, i: int, head: Head) -> bool:
         """Whether the bracket at token `i` holds but an adjective: `buckle (torus) fracture`."""

@@ -26,6 +26,8 @@ def mark_latent(clause: Clause) -> None:
 
 def _reach(clause: Clause, cue: Mention) -> int:
     for i in range(cue.last + 1, clause.last - 1):
+        if cue.value == "plan" and clause.word(i) in {"as", "since", "because"}:
+            return i  # `MRI is advised, as a fracture cannot be excluded`
         if (
             clause.word(i) in JOINS
             and clause.word(i + 1) in {"there", "the", "now", "this", "a", "an", "these"}

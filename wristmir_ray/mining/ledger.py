@@ -39,9 +39,13 @@ class Ledger:
         self.side: str | None = None
         self._focus: list[Draft] = []
         self._new_focus: list[Draft] = []
+        self._pair: list[Draft] = []
+        """The last sentence's fractures that were more than one, for `the first ... The second ...`."""
         self._last: list[tuple[Place, Mention]] = []
         self._named: list[tuple[Place, Mention]] = []
         """Bones that this sentence has named without saying anything of them."""
+        self._topic: list[tuple[Place, Mention]] = []
+        """Bones last named without a statement (`Injured bone: distal radius`), for a fracture that names none."""
         self._pending: list[Statement] = []
         self._said: Statement | None = None
         self._line_denials: list[tuple[str | None, Span]] = []
@@ -51,6 +55,7 @@ class Ledger:
         """Make what this sentence found the thing that the next one may refer to."""
         self._named = []
         if self._new_focus:
+            self._pair = self._new_focus if len(self._new_focus) > 1 else self._pair
             self._focus, self._new_focus = self._new_focus, []
 
     def add(self, statement: Statement, latent: bool) -> None:
@@ -85,7 +90,7 @@ class Ledger:
             statement.regions = list(regions)
             self._fracture(statement, statement.side or self.side)
         self._pending = []
-        self._last = self._named = [(p, r) for r in regions for p in places(r)]
+        self._last = self._named = self._topic = [(p, r) for r in regions for p in places(r)]
 
     # ------------------------------------------------------------ statements
 
@@ -107,6 +112,9 @@ class Ledger:
                 self._update(draft, s, confirms=draft.weak)
         elif self._last and (s.presence is Presence.UNCERTAIN or s.known):
             for place, mention in self._last:
+                self._open(place, mention, side, s)
+        elif self._topic and s.presence is Presence.PRESENT and not s.plural:
+            for place, mention in self._topic:
                 self._open(place, mention, side, s)
         elif s.head not in {"weak", "lucency", "injury", "involvement", "compound", "part"}:
             self._pending.append(s)
@@ -163,8 +171,9 @@ class Ledger:
         focus = self._new_focus or self._focus
         if s.ref and len(focus) < 2 <= len(self._focus):
             focus = self._focus
-        if s.ref in {"former", "latter"} and len(focus) > 1:
-            return [focus[0] if s.ref == "former" else focus[-1]]
+        pair = focus if len(focus) > 1 else self._pair
+        if s.ref in {"former", "latter"} and pair:
+            return [pair[0] if s.ref == "former" else pair[-1]]
         present = [d for d in self.drafts if d.presence is not Presence.ABSENT]
         if s.ref == "both" or (s.plural and s.known):
             return focus if len(focus) > 1 else present
@@ -182,7 +191,8 @@ class Ledger:
             return out
         for old in {(d.place, d.side): d for d in self.latents}.values():
             draft = Draft(old.place, old.side, Presence.PRESENT)
-            draft.evidence += [e for e in old.evidence if e.field == "region"]
+            draft.evidence += [e for e in old.evidence if e.field in {"region", "fracture_type"}]
+            draft.values = {n: v for n, v in old.values.items() if n == "fracture_type"}
             draft.evidence.append(Span("presence", s.start, s.end, self.section))
             self.drafts.append(draft)
             self._new_focus.append(draft)

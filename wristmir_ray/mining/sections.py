@@ -41,7 +41,7 @@ _TITLE = re.compile(
 )
 _STATES = re.compile(
     r"fract|\bf?fx|#|normal|unremark|negative|\bno\b|intact|show|demonstr|reveal|confirm|compar|prior|previous|which|recommend"
-    r"|repeat|follow|obtained|suggest|healing|\bthere\b|may be",
+    r"|repeat|follow|obtained|suggest|healing|\bthere\b|may be|lucen|cort|\bseen|\bonly\b|on (?:one|the)|visib",
     re.IGNORECASE,
 )
 """Words of a sentence: a line with one of them is no title, though it speaks of radiographs."""
@@ -50,11 +50,12 @@ _STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
 )
-_BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?\d{1,2}[.)](?=[ \t])[ \t]*)")
+_BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?(?:\d{1,2}|[a-hA-H])[.)](?=[ \t])[ \t]*)")
 _OPEN_END = re.compile(
     r"(?:[,(/&+-]|\b(?:of|the|a|an|in|with|and|or|no|at|to|is|are|distal|for|by|through|without|not))\s*$",
     re.IGNORECASE,
 )
+_LABEL = re.compile(r"[ \t]*[A-Za-z][\w /()]{0,30}:")
 _WRAP_CHARS = 55
 """A line this long that ends without a stop was wrapped by the editor, so its sentence goes on."""
 
@@ -165,7 +166,7 @@ def _line_ends(text: str, begin: int, at: int, after: int, end: int) -> bool:
     wrapped = len(line) >= _WRAP_CHARS and line[-1] not in ".;:!?"
     if _BULLET.match(rest):
         return True
-    if not wrapped and re.match(r"[ \t]*[A-Za-z][\w /]{0,30}:", rest):
+    if _LABEL.match(rest) and (not wrapped or (rest.lstrip()[0].isupper() and not _OPEN_END.search(line))):
         return True
     if _OPEN_END.search(line) or rest.lstrip()[0].islower():
         return False
