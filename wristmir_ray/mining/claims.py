@@ -70,9 +70,9 @@ class _Claims:
             self.clause.heads = listed
 
     def _has(self, head: Head, region: Mention) -> bool:
-        """Whether `both bones` holds this bone already, so that it opens a remark (`..., radius displaced`)."""
-        held = [r for r in (head.mention, *head.regions) if "+" in r.value]
-        return any(region.value in r.value.split("+") for r in held) and region.first - head.mention.last > 1
+        """Whether a head of several bones holds this one, so that it opens a remark (`..., radius displaced`)."""
+        held = [v for r in (head.mention, *head.regions) for v in r.value.split("+")]
+        return len(held) > 1 and region.value in held and region.first - head.mention.last > 1
 
     def _accepts(self, head: Head) -> bool:
         premodified = any(r.last < head.mention.first for r in head.regions)

@@ -123,7 +123,7 @@ class Clause:
 
     def _past_word(self, i: int, direct: bool) -> bool | None:
         """Whether a bone right of token `i` is owned, None where the walk left goes on."""
-        if self.word(i) in {"a", "an"}:  # `is associated with an ulnar styloid fracture`
+        if self.word(i) in {"a", "an", "with"}:  # `is associated with an ulnar styloid fracture`
             return False
         if self.word(i) not in JOINS:
             return None

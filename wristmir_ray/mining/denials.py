@@ -41,7 +41,7 @@ def _is_growth_plate(clause: Clause, region: Mention) -> bool:
 
 def _intact_bones(clause: Clause, m: Mention) -> list[Mention]:
     """Return what is said to be intact: after the adjective, else the subject before it."""
-    after = next((x for x in clause.mentions if x.first > m.last and x.kind not in {"side", "view"}), None)
+    after = next((x for x in clause.mentions if x.first > m.last and x.kind not in {"side", "view", "known"}), None)
     if after is not None and after.first - m.last <= 3 and not clause.subject(m.first):
         gap = [clause.word(i) for i in range(m.last + 1, after.first)]
         if after.kind in {"region", "all", "other", "align", "bone"} and all(w.isalpha() and w != "and" for w in gap):

@@ -48,14 +48,19 @@ def _degree(clause: Clause, m: Mention) -> Mention | None:
     after = clause.starting.get(m.last + 1)
     if after is not None and after.kind == "angdir":  # `displaced dorsally minimally`
         after = clause.starting.get(after.last + 1)
-    if not found and after is not None and after.kind == "degree" and m.value == "adj":
+    if not found and after is not None and after.kind == "degree" and (m.value == "adj" or _closes(clause, after)):
         found = [after]
     if not found and m.value == "noun":
         found = _predicated(clause, m)
     after = clause.starting.get(m.last + 2)
     if not found and clause.word(m.last + 1) in {":", "(", "is", "=", ",", "--"} and after is not None:
-        found = [after] if after.kind == "degree" else []
+        found = [after] if after.kind == "degree" and (clause.word(m.last + 1) != "," or _closes(clause, after)) else []
     return max(found, key=lambda d: _DEGREES.index(d.value)) if found else None
+
+
+def _closes(clause: Clause, degree: Mention) -> bool:
+    """Whether a degree belongs to nothing after it: `displacement, mild`, not `displacement, mild swelling`."""
+    return clause.word(degree.last + 1) in {"", ",", ".", ")", "only"}
 
 
 def _before(clause: Clause, m: Mention) -> list[Mention]:

@@ -12,6 +12,7 @@ from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.values import Value
 
 _LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "idem", "equally"})
+_SHOWS = frozenset({"shows", "show", "demonstrates", "demonstrate", "exhibits", "has", "the", "findings", "finding"})
 _LEADS = frozenset({"the", "its", "his", "her", "left", "right", "both", ",", "and"})
 _PREDICATES = frozenset({"intact", "deny", "disp", "heal", "ang", "align", "type", "typeweak", "hedge", "hedgepost"})
 
@@ -36,7 +37,7 @@ def _likened(words: list[str], regions: list[Mention], clause: Clause, kinds: se
     if as_before and regions[0].first - clause.first <= MAX_GAP + 3 and not kinds & _PREDICATES:
         return "same"
     rest = clause.words(regions[-1].last + 1, clause.first + len(words))
-    alike = set(words) & _LIKE and all(w in _LIKE or w in AUXILIARIES for w in rest)
+    alike = set(words) & _LIKE and all(w in _LIKE or w in AUXILIARIES or w in _SHOWS for w in rest)
     return "same" if alike and not kinds & (_PREDICATES | HEAD_KINDS) else ""
 
 

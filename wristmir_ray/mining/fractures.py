@@ -121,7 +121,8 @@ def _fallback(clause: Clause, head: Head) -> list[Mention]:
     if head.neg is not None:  # `the ulna is normal, without fracture`
         taken = {r.first for h in clause.heads for r in h.regions}
         free = [m for m in clause.mentions if m.kind == "region" and m.first not in taken]
-        blocking = {"other", "all"}
+        explained = any(m.kind == "link" and m.last < head.first for m in clause.mentions)
+        blocking = {"all"} if explained else {"other", "all"}  # `it represents an ossicle, not a fracture`
     else:
         free, blocking = [r for r in clause.free_regions() if not _has_statement(clause, r)], {"all", "intact"}
         linked = any(m.kind == "link" and 0 <= head.first - m.last <= 3 for m in clause.mentions)

@@ -99,7 +99,7 @@ class Ledger:
         pairs = [(p, r) for r in regions for p in places(r)]
         if not pairs and s.second and s.presence is not Presence.ABSENT:
             pairs = self._last  # `... and a separate oblique fracture`
-        if not pairs and not s.known:
+        if not pairs and not s.known and s.presence is not Presence.ABSENT:
             pairs = self._named  # `swelling over the radius; an underlying fracture is possible`
         if pairs:
             self._last = pairs
