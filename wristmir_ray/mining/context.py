@@ -112,7 +112,8 @@ class _Scan:
         )
         copula = self.clause.ending.get(m.first - 1)
         if not ahead and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
-            self.context.negated[copula.first] = m  # `ulna neg`
+            for region in (copula, *self.clause.coordinated(copula, -1)):  # `ulna/ulnar styloid neg`
+                self.context.negated[region.first] = m
             return
         if not ahead and m.kind == "not" and not self.clause.head_before(m.first) and spared_bones(self.clause, m):
             for region in spared_bones(self.clause, m):  # `it is not the radius but the ulna that is broken`

@@ -33,10 +33,10 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         presence=_presence(head),
         regions=[r for r in regions if not any(r is h for h in head.hedged_regions)],
         values=read_values(clause, own, context, regions) if head.neg is None else {},
-        head="one" if head.kind == "weak" and not _is_sign(head) else head.kind,
+        head=_kind(head),
         known=head.known or head.kind in {"part", "compound"},
         second=head.second,
-        sign=_is_sign(head) and head.hedge is None,
+        sign=_is_sign(head),
         latent=head.latent,
         plural=head.kind == "many",
         ref=next((m.kind for m in reversed(clause.mentions) if m.kind in _ORDERS and m.last < head.first), ""),
@@ -91,15 +91,22 @@ def _interleaved(head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
     return own if all(own) else []
 
 
+def _kind(head: Head) -> str:
+    """Return the kind of a head for the ledger: a denied buckle is a line that is not there."""
+    if head.kind == "weak" and not _is_sign(head):
+        return "one"
+    return "line" if head.kind == "type" and head.mention.value == "buckle" and head.neg is not None else head.kind
+
+
 def _is_sign(head: Head) -> bool:
-    """Whether a head is a mere sign (`irregularity`), not a named fracture (`buckle deformity`)."""
-    return head.kind == "weak" and not any(a.kind == "type" for a in head.adjectives)
+    """Whether a head is a mere sign (`irregularity`, `lucency`), not a named fracture (`buckle deformity`)."""
+    return head.kind in {"weak", "lucency"} and not any(a.kind == "type" for a in head.adjectives)
 
 
 def _presence(head: Head) -> Presence:
     if head.neg is not None:
         return Presence.ABSENT
-    if head.hedge is not None or _is_sign(head):
+    if head.hedge is not None or (head.kind == "weak" and _is_sign(head)):
         return Presence.UNCERTAIN
     return Presence.PRESENT
 
