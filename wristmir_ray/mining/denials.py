@@ -12,7 +12,8 @@ from wristmir_ray.mining.terms import Mention
 def intact(clause: Clause, context: Context) -> Iterator[Statement]:
     """Yield what `intact`, `normal`, `unremarkable` say of bones, or of all of them."""
     for m in clause.mentions:
-        if m.kind == "intact" and m.first not in context.negated and not _negated(clause, m):
+        loose = m.value == "closing" and not _closes(clause, m)  # `good` alone, not `good position`
+        if m.kind == "intact" and m.first not in context.negated and not _negated(clause, m) and not loose:
             found = _intact_bones(clause, m)
             regions = [r for r in found if r.kind == "region" and not _is_growth_plate(clause, r)]
             whole = any(r.kind == "all" for r in found) or (not found and _is_verdict(clause, m))
@@ -27,6 +28,12 @@ def intact(clause: Clause, context: Context) -> Iterator[Statement]:
                 yield Statement(
                     "denial", start, end, Presence.ABSENT, [] if whole and not regions else regions, whole=whole
                 )
+
+
+def _closes(clause: Clause, m: Mention) -> bool:
+    before = clause.ending.get(m.first - 1)
+    stands = before is not None and before.kind in {"region", "all", "verb", "both"}
+    return stands and clause.word(m.last + 1) in {"", ".", ",", ")", "and", "on", "in", "throughout"}
 
 
 def _negated(clause: Clause, m: Mention) -> bool:
@@ -67,7 +74,7 @@ def _plural(clause: Clause, subject: Mention, m: Mention, joined: list[Mention])
 
 def _is_verdict(clause: Clause, m: Mention) -> bool:
     """Whether the clause is a bare `Normal.` or `Otherwise unremarkable.`"""
-    light = {"intact", "extra", "verb", "copula", "side", "view", "known"}
+    light = {"intact", "extra", "verb", "copula", "side", "view", "known", "both"}
     return (
         clause.last - clause.first <= 4
         and ":" not in clause.words(clause.first, clause.last)

@@ -86,7 +86,7 @@ def _target(clause: Clause, m: Mention) -> Head | None:
         if (
             x.kind == "other"
             and (m.kind, m.value) not in {("heal", "healing_sign"), ("align", "anatomic")}
-            and m.kind != "type"
+            and (m.kind != "type" or m.value == "plastic_bowing")
         ):
             return None
     return after if after is not None and after.neg is None else None
@@ -117,7 +117,7 @@ def _bones(clause: Clause, m: Mention) -> list[Mention]:
         (
             x
             for x in reversed(clause.mentions)
-            if x.last < m.first and x.kind not in {"degree", "side", "both", "angdir", "neg"}
+            if x.last < m.first and x.kind not in {"degree", "side", "both", "angdir", "neg", "not"}
         ),
         None,
     )

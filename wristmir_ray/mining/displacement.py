@@ -13,6 +13,8 @@ _BETWEEN = frozenset(
     | {"persistent", "in", "grade", "posteriorly", "anteriorly", "rotation", "shortened"}
 )
 _FORMER = frozenset({"previously", "formerly", "initially", "originally", "earlier", "from", "once"})
+_TIMES = frozenset({"ago", "initially", "originally", "previously", "earlier", "formerly", "presentation"})
+_MEASURING = frozenset({"by", "approximately", "about", "up", "to", "almost", "nearly", "towards", "toward"})
 _REACH = 6
 
 
@@ -37,6 +39,8 @@ def read_displacement(clause: Clause, m: Mention, cue: Mention | None, out: Valu
 
 def _is_former(clause: Clause, m: Mention) -> bool:
     """Whether a word says what was, beside a word for what is (`previously displaced, now anatomic`)."""
+    if clause.word(m.first - 1) in {"was", "were", "been"}:  # `two weeks ago it was undisplaced`
+        return bool(_TIMES & set(clause.words(clause.first, clause.last)))
     return clause.word(m.first - 1) in _FORMER and any(
         x.first > m.last and x.kind in {"disp", "degree", "align", "ang"} for x in clause.mentions
     )
@@ -45,9 +49,7 @@ def _is_former(clause: Clause, m: Mention) -> bool:
 def _degree(clause: Clause, m: Mention) -> Mention | None:
     """Return the degree of a displacement: the largest before it, else the one after it or after its verb."""
     found = _before(clause, m)
-    after = clause.starting.get(m.last + 1)
-    if after is not None and after.kind == "angdir":  # `displaced dorsally minimally`
-        after = clause.starting.get(after.last + 1)
+    after = _after(clause, m)
     if not found and after is not None and after.kind == "degree" and (m.value == "adj" or _closes(clause, after)):
         found = [after]
     if not found and m.value == "noun":
@@ -56,6 +58,19 @@ def _degree(clause: Clause, m: Mention) -> Mention | None:
     if not found and clause.word(m.last + 1) in {":", "(", "is", "=", ",", "--"} and after is not None:
         found = [after] if after.kind == "degree" and (clause.word(m.last + 1) != "," or _closes(clause, after)) else []
     return max(found, key=lambda d: _DEGREES.index(d.value)) if found else None
+
+
+def _after(clause: Clause, m: Mention) -> Mention | None:
+    """Return the mention after a displacement: `displaced minimally`, `displaced dorsally by a full shaft width`."""
+    i = m.last + 1
+    while i < clause.last and i - m.last <= _REACH:
+        after = clause.starting.get(i)
+        if after is not None and after.kind != "angdir":
+            return after
+        if after is None and clause.word(i) not in _MEASURING:
+            return None
+        i = (after.last if after is not None else i) + 1
+    return None
 
 
 def _closes(clause: Clause, degree: Mention) -> bool:

@@ -9,9 +9,11 @@ from wristmir_ray.mining.clauses import Clause, Head
 from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.described import following_attributes
 from wristmir_ray.mining.statements import MAX_SPAN, Statement
-from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.terms import Mention, Term
 from wristmir_ray.mining.values import Value
 
+_SHAFT = frozenset({"midshaft", "diaphyseal", "shaft", "midshafts"})
+_LONG = frozenset({"distal_radius", "distal_ulna", "distal_radius+distal_ulna"})
 _ORDERS = frozenset({"former", "latter"})
 _WHOLE = frozenset({"all", "one", "many", "verb"})
 
@@ -24,15 +26,19 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
     if head.hedge is not None:  # of what may be a fracture, sclerosis is no healing
         own = [a for a in own if not clause.word(a.first).startswith("scler")]
     if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in own):
+        yield from _pronominal(clause, own, context)
         return
     start, end = _extent(clause, head)
+    values = read_values(clause, own, context, regions) if head.neg is None else {}
+    if head.neg is None and (new := _new(clause, head)) is not None:
+        values.setdefault("healing", Value("acute", new.start, new.end))
     statement = Statement(
         "fracture",
         start,
         end,
         presence=_presence(head),
-        regions=[r for r in regions if not any(r is h for h in head.hedged_regions)],
-        values=read_values(clause, own, context, regions) if head.neg is None else {},
+        regions=[_placed(clause, head, r) for r in regions if not any(r is h for h in head.hedged_regions)],
+        values=values,
         head=_kind(head),
         known=head.known or head.kind in {"part", "compound"},
         second=head.second,
@@ -48,6 +54,33 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         yield Statement(
             "fracture", start, end, Presence.UNCERTAIN, head.hedged_regions, head=head.kind, latent=head.latent
         )
+
+
+def _pronominal(clause: Clause, own: Sequence[Mention], context: Context) -> Iterator[Statement]:
+    """Yield what `it is an acute injury` says of the fracture before."""
+    values = read_values(clause, own, context)
+    if values and clause.word(clause.first) in {"it", "this", "these"}:
+        start, end = min(v.start for v in values.values()), max(v.end for v in values.values())
+        yield Statement("attribute", start, end, values=values)
+
+
+def _new(clause: Clause, head: Head) -> Mention | None:
+    """Return the word that calls a fracture new: `a new fracture`, `the fracture is new`."""
+    for m in clause.mentions:
+        if m.kind == "extra" and clause.word(m.last) == "new":
+            verb = clause.ending.get(m.first - 1)
+            said = verb is not None and verb.kind == "verb" and clause.head_before(m.first) is head
+            if head.first <= m.first < head.mention.first or (said and m.last + 1 >= clause.last - 1):
+                return m
+    return None
+
+
+def _placed(clause: Clause, head: Head, region: Mention) -> Mention:
+    """Return the bone, as one of the forearm where the head says so (`midshaft fracture of the ulna`)."""
+    lead = clause.words(max(clause.first, head.first - 2), head.mention.first)
+    if not _SHAFT & set(lead) or "distal" in clause.words(region.first, region.last + 1):
+        return region
+    return replace(region, term=Term("region", "forearm", "", "")) if region.value in _LONG else region
 
 
 def _eponym(head: Head) -> list[Mention]:

@@ -12,6 +12,8 @@ def mark_latent(clause: Clause) -> None:
     """Mark heads that are planned, historical or seen on another exam."""
     prior = next((m for m in clause.mentions if m.kind == "prior"), None)
     past = prior and any(m.kind == "pastverb" and m.first > prior.last for m in clause.mentions)
+    if prior and clause.words(prior.first - 2, prior.first)[:1] in (["on"], ["in"], ["at"]):
+        past = past or bool({"was", "were", "had"} & set(clause.words(prior.last, clause.last)))
     for m in clause.mentions:
         if m.kind != "ignore" and not (past and m is prior):
             continue

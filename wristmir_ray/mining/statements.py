@@ -4,6 +4,7 @@ fracture   a head with its presence, bones, type, displacement, healing, ...
 denial     bones said to be intact (`the ulna is normal`), or all of them (`bones are intact`)
 attribute  something said of a fracture that another clause named (`there is callus`)
 doubt      a hedge without a head (`... but cannot be excluded`)
+answer     `yes` or `no` to the question before (`? fracture - none`)
 echo       the statement before, of other bones (`and so is the ulna`)
 """
 
