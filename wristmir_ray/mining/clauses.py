@@ -198,6 +198,8 @@ def split_clauses(tokens: Sequence[Token], mentions: Sequence[Mention], first: i
     for i in range(first, len(tokens)):
         word, following = tokens[i].text, tokens[i + 1].text if i + 1 < len(tokens) else ""
         there = word == "there" and following in {"is", "are", "was", "were", "has"} and said(begin, i)
+        if word == "--" and i > begin and _adds_attributes(tokens, mentions, begin, i):
+            continue
         there = there or (i > begin and _opens_echo(tokens, mentions, i))
         if word in {";", "--"} or i in breaks or there or i - begin >= MAX_TOKENS:
             if i > begin:
@@ -205,6 +207,14 @@ def split_clauses(tokens: Sequence[Token], mentions: Sequence[Mention], first: i
             begin = breaks[i] + 1 if i in breaks else i + (word in {";", "--"})
     if begin < len(tokens):
         yield Clause(tokens, mentions, begin, len(tokens))
+
+
+def _adds_attributes(tokens: Sequence[Token], mentions: Sequence[Mention], begin: int, i: int) -> bool:
+    """Whether nothing but attributes of a fracture follow a dash (`fractured radius - transverse and displaced`)."""
+    end = next((k for k in range(i + 1, len(tokens)) if tokens[k].text in {";", "--"}), len(tokens))
+    after = [m for m in mentions if i < m.first < end]
+    fractured = any(begin <= m.first < i and m.kind in HEAD_KINDS for m in mentions)
+    return fractured and bool(after) and all(m.kind in ADJECTIVES for m in after)
 
 
 def _opens_echo(tokens: Sequence[Token], mentions: Sequence[Mention], i: int) -> bool:

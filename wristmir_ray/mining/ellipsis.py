@@ -13,6 +13,8 @@ from wristmir_ray.mining.values import Value
 
 _LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "idem", "equally"})
 _SHOWS = frozenset({"shows", "show", "demonstrates", "demonstrate", "exhibits", "has", "the", "findings", "finding"})
+_ANSWERS = dict.fromkeys(("no", "nil", "none", "negative", "not present", "excluded", "absent"), Presence.ABSENT)
+_ANSWERS |= dict.fromkeys(("yes", "confirmed", "positive", "present"), Presence.PRESENT)
 _LEADS = frozenset({"the", "its", "his", "her", "left", "right", "both", ",", "and"})
 _PREDICATES = frozenset({"intact", "deny", "disp", "heal", "ang", "align", "type", "typeweak", "hedge", "hedgepost"})
 
@@ -28,6 +30,16 @@ def read_echo(clause: Clause) -> Statement | None:
         words.pop()
     ref = _likened(words, regions, clause, kinds) or _contrasted(words, regions, clause, kinds)
     return Statement("echo", regions[0].start, regions[-1].end, regions=regions, ref=ref) if ref else None
+
+
+def read_answer(clause: Clause) -> Statement | None:
+    """Return the statement of a clause that only answers a question (`? fracture of the ulna - no`)."""
+    words = [w for w in clause.words(clause.first, clause.last) if w.isalpha() and w not in {"seen", "identified"}]
+    presence = _ANSWERS.get(" ".join(words))
+    tokens = clause.tokens
+    if presence is None or clause.first == 0:
+        return None
+    return Statement("answer", tokens[clause.first].start, tokens[clause.last - 1].end, presence)
 
 
 def _likened(words: list[str], regions: list[Mention], clause: Clause, kinds: set[str]) -> str:
@@ -56,17 +68,17 @@ def echoed(said: Statement | None, echo: Statement) -> Statement | None:
     """Return what an echo says, given the statement that it repeats."""
     if said is None:
         return None
-    place = {"regions": echo.regions, "start": echo.start, "end": echo.end, "side": echo.side, "whole": False}
     absent = said.presence is Presence.ABSENT
+    told = replace(said, regions=echo.regions, start=echo.start, end=echo.end, side=echo.side, whole=False)
     if echo.ref == "same":
-        return replace(said, **place, known=False)
+        return replace(told, known=False)
     if echo.ref == "yes":
-        return replace(said, **place, kind="fracture", presence=Presence.PRESENT, values={}) if absent else None
+        return replace(told, kind="fracture", presence=Presence.PRESENT, values={}) if absent else None
     if said.kind == "denial":  # `the radius is intact but the ulna is not`
         return Statement("fracture", echo.start, echo.end, regions=echo.regions, head="one")
     if said.known and said.values and not absent:  # `the radial fracture has healed but the ulnar has not`
-        return replace(said, **place, values=_reversed(said))
-    return replace(said, **place, kind="fracture", presence=Presence.ABSENT, values={})
+        return replace(told, values=_reversed(said))
+    return replace(told, kind="fracture", presence=Presence.ABSENT, values={})
 
 
 def _reversed(said: Statement) -> dict[str, Value]:

@@ -26,7 +26,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
     if head.hedge is not None:  # of what may be a fracture, sclerosis is no healing
         own = [a for a in own if not clause.word(a.first).startswith("scler")]
     if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in own):
-        yield from _pronominal(clause, own, context)
+        yield from pronominal(clause, head)
         return
     start, end = _extent(clause, head)
     values = read_values(clause, own, context, regions) if head.neg is None else {}
@@ -56,12 +56,13 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         )
 
 
-def _pronominal(clause: Clause, own: Sequence[Mention], context: Context) -> Iterator[Statement]:
+def pronominal(clause: Clause, head: Head) -> Iterator[Statement]:
     """Yield what `it is an acute injury` says of the fracture before."""
-    values = read_values(clause, own, context)
-    if values and clause.word(clause.first) in {"it", "this", "these"}:
-        start, end = min(v.start for v in values.values()), max(v.end for v in values.values())
-        yield Statement("attribute", start, end, values=values)
+    start = clause.tokens[head.first].start
+    acute = {"acute", "recent", "fresh"} & set(clause.words(head.first, head.mention.last))
+    if acute and clause.word(clause.first) in {"it", "this", "these"}:
+        value = Value("acute", start, head.mention.end)
+        yield Statement("attribute", start, head.mention.end, values={"healing": value})
 
 
 def _new(clause: Clause, head: Head) -> Mention | None:

@@ -17,6 +17,7 @@ from wristmir_ray.anatomy import Presence
 from wristmir_ray.mining.drafts import Draft, Span, places
 from wristmir_ray.mining.ellipsis import echoed
 from wristmir_ray.mining.findings import Place
+from wristmir_ray.mining.focus import Focus
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.verdict import conclude
@@ -37,10 +38,7 @@ class Ledger:
         self.header: list[Mention] = []
         self.header_filled = self.header_open = True
         self.side: str | None = None
-        self._focus: list[Draft] = []
-        self._new_focus: list[Draft] = []
-        self._pair: list[Draft] = []
-        """The last sentence's fractures that were more than one, for `the first ... The second ...`."""
+        self._focus = Focus()
         self._last: list[tuple[Place, Mention]] = []
         self._named: list[tuple[Place, Mention]] = []
         """Bones that this sentence has named without saying anything of them."""
@@ -54,9 +52,7 @@ class Ledger:
     def end_sentence(self) -> None:
         """Make what this sentence found the thing that the next one may refer to."""
         self._named = []
-        if self._new_focus:
-            self._pair = self._new_focus if len(self._new_focus) > 1 else self._pair
-            self._focus, self._new_focus = self._new_focus, []
+        self._focus.turn()
 
     def add(self, statement: Statement, latent: bool) -> None:
         """Take one statement; `latent`: its section makes no findings."""
@@ -67,7 +63,7 @@ class Ledger:
             if told is None:
                 return
             statement = told
-        elif statement.kind != "doubt":
+        elif statement.kind not in {"doubt", "answer"}:
             self._said = statement
         side = statement.side or self.side
         if statement.regions and self.header_filled:
@@ -80,6 +76,8 @@ class Ledger:
             self._denial(statement, side)
         elif statement.kind == "attribute":
             self._attribute(statement, side)
+        elif statement.kind == "answer":
+            self._answer(statement)
         else:
             for place, mention in self._last:
                 self._open(place, mention, side, statement)
@@ -155,6 +153,15 @@ class Ledger:
         elif "healing" in s.values or any(d.place is place for d in self.latents):
             self._open(place, mention, side, s)
 
+    def _answer(self, s: Statement) -> None:
+        """Settle the fractures that were just asked about."""
+        for draft in self._focus.latest():
+            if draft.presence is Presence.UNCERTAIN:
+                draft.presence = s.presence
+                draft.values = {} if s.presence is Presence.ABSENT else draft.values
+                draft.evidence = [e for e in draft.evidence if e.field == "region"]
+                draft.evidence.append(Span("presence", s.start, s.end, self.section))
+
     def _latent(self, s: Statement, side: str | None) -> None:
         if s.kind not in {"fracture", "attribute"} or s.presence is Presence.ABSENT:
             return
@@ -168,21 +175,9 @@ class Ledger:
 
     def _referred(self, s: Statement) -> list[Draft]:
         """Return the drafts that a statement without bones speaks of."""
-        focus = self._new_focus or self._focus
-        if s.ref and len(focus) < 2 <= len(self._focus):
-            focus = self._focus
-        pair = focus if len(focus) > 1 else self._pair
-        if s.ref in {"former", "latter"} and pair:
-            return [pair[0] if s.ref == "former" else pair[-1]]
-        present = [d for d in self.drafts if d.presence is not Presence.ABSENT]
-        if s.ref == "both" or (s.plural and s.known):
-            return focus if len(focus) > 1 else present
-        fitting = [d for d in focus if d.fits(s.values)] or [d for d in present if d.fits(s.values)][-1:]
-        if s.kind == "fracture" and not s.known and not s.plural:
-            return fitting[-1:]
-        if fitting or (s.kind == "attribute" and "healing" not in s.values):
-            return fitting
-        return self._promote(s)
+        found = self._focus.referred(s, [d for d in self.drafts if d.presence is not Presence.ABSENT])
+        confirms = (s.kind == "fracture" and (s.known or s.plural)) or (s.kind == "attribute" and "healing" in s.values)
+        return found or (self._promote(s) if confirms and not s.ref else [])
 
     def _promote(self, s: Statement) -> list[Draft]:
         """Turn the fractures of the history into findings where the body confirms them (`callus is seen`)."""
@@ -195,7 +190,7 @@ class Ledger:
             draft.values = {n: v for n, v in old.values.items() if n == "fracture_type"}
             draft.evidence.append(Span("presence", s.start, s.end, self.section))
             self.drafts.append(draft)
-            self._new_focus.append(draft)
+            self._focus.take(draft)
             out.append(draft)
         return out
 
@@ -211,8 +206,8 @@ class Ledger:
             self.drafts.append(draft)
         draft.side = draft.side or side
         self._record(draft, mention, s)
-        if draft.presence is not Presence.ABSENT and draft not in self._new_focus:
-            self._new_focus.append(draft)
+        if draft.presence is not Presence.ABSENT:
+            self._focus.take(draft)
 
     def _record(self, draft: Draft, mention: Mention, s: Statement) -> None:
         draft.evidence.append(Span("region", mention.start, mention.end, self.section))
@@ -233,8 +228,8 @@ class Ledger:
             return
         for name, value in s.values.items():
             draft.set(name, value, self.section)
-        if s.kind != "denial" and draft in self.drafts and draft not in self._new_focus:
-            self._new_focus.append(draft)
+        if s.kind != "denial" and draft in self.drafts:
+            self._focus.take(draft)
 
     def close(self) -> list[Draft]:
         """Return the findings of the report."""

@@ -34,7 +34,8 @@ _HEADING = re.compile(
 )
 _TITLE = re.compile(
     r"(?:(?<=\n)|\A|(?<=[.;!?]\s))[ \t>*#_]*(?P<title>(?:[^\n.:;]{0,40}\b)?"
-    r"(?:x-?\s?rays?|xr|cr|dx|radiographs?|radiography|plain films?|films?|series|views?|mri|mr|ct|cbct|ultrasound|scan)\b[^\n.:;]{0,60}"
+    r"(?:x-?\s?rays?|xr|cr|dx|radiographs?|radiography|plain films?|films?|series|views?"
+    r"|mri|mr|ct|cbct|ultrasound|scan)\b[^\n.:;]{0,60}"
     r"|(?:left|right|l|r|bilateral|both)\b[^\n.:;]{0,12}\b(?:wrists?|forearms?)\b[^\n.:;]{0,60}?(?=:))"
     r"(?::|\.?[ \t]*(?=\n)|\.(?=[ \t]))",
     re.IGNORECASE,
