@@ -61,7 +61,7 @@ class Clause:
     def __init__(self, tokens: Sequence[Token], mentions: Sequence[Mention], first: int, last: int) -> None:
         self.tokens = tokens
         self.first, self.last = first, last
-        self.mentions = [m for m in mentions if first <= m.first < last]
+        self.mentions = [m for m in mentions if first <= m.first < last and (m.value != "closing" or self._closes(m))]
         self.starting = {m.first: m for m in self.mentions}
         self.ending = {m.last: m for m in self.mentions}
         self.heads: list[Head] = []
@@ -69,6 +69,10 @@ class Clause:
         """Whether it is an item of a list of fractures (`Two fractures: ...; oblique, distal ulna`)."""
         self.claimed: set[int] = set()
         """First tokens of the mentions that already belong to a head."""
+
+    def _closes(self, m: Mention) -> bool:
+        """Whether `good`, `fine` say that a bone is intact, rather than qualify a noun (`good position`)."""
+        return self.word(m.last + 1) in {"", ".", ",", ")", "and", "on", "in", "throughout"}
 
     def word(self, i: int) -> str:
         """Return the word at token `i`, empty outside the clause."""

@@ -12,7 +12,7 @@ from wristmir_ray.mining.terms import Mention
 def intact(clause: Clause, context: Context) -> Iterator[Statement]:
     """Yield what `intact`, `normal`, `unremarkable` say of bones, or of all of them."""
     for m in clause.mentions:
-        loose = m.value == "closing" and not _closes(clause, m)  # `good` alone, not `good position`
+        loose = m.value == "closing" and not _stands(clause, m)  # `good` alone, not `good position`
         if m.kind == "intact" and m.first not in context.negated and not _negated(clause, m) and not loose:
             found = _intact_bones(clause, m)
             regions = [r for r in found if r.kind == "region" and not _is_growth_plate(clause, r)]
@@ -30,10 +30,9 @@ def intact(clause: Clause, context: Context) -> Iterator[Statement]:
                 )
 
 
-def _closes(clause: Clause, m: Mention) -> bool:
+def _stands(clause: Clause, m: Mention) -> bool:
     before = clause.ending.get(m.first - 1)
-    stands = before is not None and before.kind in {"region", "all", "verb", "both"}
-    return stands and clause.word(m.last + 1) in {"", ".", ",", ")", "and", "on", "in", "throughout"}
+    return before is not None and before.kind in {"region", "all", "verb", "both"}
 
 
 def _negated(clause: Clause, m: Mention) -> bool:
