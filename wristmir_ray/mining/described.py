@@ -104,6 +104,9 @@ def _bones(clause: Clause, m: Mention) -> list[Mention]:
     free = clause.free_regions()
     if (bracketed := clause.before_bracket(m.first)) is not None and clause.head_inside(bracketed, m) is None:
         return [bracketed]
+    beside = clause.ending.get(m.first - 1)
+    if beside is not None and beside in free:  # `the radius off-ended and the ulna angulated`
+        return [beside]
     if (m.kind, m.value) in {*_NOUNS, ("disp", "severe")} or m.kind == "heal":
         after = next(
             (x for x in clause.mentions if x.first > m.last and x.kind not in {"known", "side", "extra", "both"}), None
@@ -143,9 +146,10 @@ def attributes(clause: Clause, context: Context) -> Iterator[Statement]:
     for (ref, starts), mentions in groups.items():
         values = read_values(clause, [m for m in mentions if m.first < plan], context)
         spans = list(values.values())
-        if values:
-            start, end = min(v.start for v in spans), max(v.end for v in spans)
-            regions = [clause.starting[s] for s in starts]
+        regions = [clause.starting[s] for s in starts]
+        if values or regions:
+            start = min((v.start for v in spans), default=mentions[0].start)
+            end = max((v.end for v in spans), default=mentions[-1].end)
             kind = "fracture" if "fracture_type" in values and _is_gapped(clause, regions) else "attribute"
             yield Statement(kind, start, end, regions=regions, values=values, ref=ref, head="type")
 

@@ -56,6 +56,8 @@ class Draft:
 def _refines(name: str, old: str, new: str) -> bool:
     if name == "fracture_type":
         return new.startswith(old + "_") or (old == "incomplete" and new in _INCOMPLETE)
+    if name == "healing":
+        return old == "healing" and new in {"healed", "nonunion"}
     return name == "displacement" and old == "present" and new != "none"
 
 

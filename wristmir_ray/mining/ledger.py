@@ -44,6 +44,8 @@ class Ledger:
         """Bones that this sentence has named without saying anything of them."""
         self._topic: list[tuple[Place, Mention]] = []
         """Bones last named without a statement (`Injured bone: distal radius`), for a fracture that names none."""
+        self._described: list[Mention] = []
+        """Bones that an attribute of this sentence was said of (`the ulna angulated but undisplaced`)."""
         self._pending: list[Statement] = []
         self._said: Statement | None = None
         self._line_denials: list[tuple[str | None, Span]] = []
@@ -52,6 +54,7 @@ class Ledger:
     def end_sentence(self) -> None:
         """Make what this sentence found the thing that the next one may refer to."""
         self._named = []
+        self._described = []
         self._focus.turn()
 
     def add(self, statement: Statement, latent: bool) -> None:
@@ -135,8 +138,9 @@ class Ledger:
             kept.append((side, Span("presence", s.start, s.end, self.section)))
 
     def _attribute(self, s: Statement, side: str | None) -> None:
-        regions = s.regions or self.header
-        if regions:
+        regions = s.regions or self.header or self._described
+        self._described = list(regions)
+        if regions and s.values:
             for mention in regions:
                 for place in places(mention):
                     self._describe(place, mention, side, s)
