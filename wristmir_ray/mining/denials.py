@@ -58,7 +58,7 @@ def _intact_bones(clause: Clause, m: Mention) -> list[Mention]:
                 return []
             joined = [r for r in clause.coordinated(x, -1) if r.kind != "region" or not clause.owned(r, direct=False)]
             return [x, *joined] if _plural(clause, x, m, joined) else [x]
-        if x.kind not in {"verb", "copula", "side", "extra", "both", "view", "known", "modal", "intact", "mask"}:
+        if x.kind not in {"verb", "copula", "side", "extra", "both", "view", "known", "modal", "intact", "mask", "degree"}:
             return []
     return []
 

@@ -50,7 +50,8 @@ class _Reader:
         """Whether `injury` is one of bone: by its type (`torus injury`) or its place (`injury to the ulna`)."""
         after = next((x for x in self.clause.mentions if x.first > head.mention.last and x.kind != "known"), None)
         placed = after is not None and after.kind == "region" and after.first - head.mention.last <= 4
-        return placed or any(a.kind == "type" for a in head.adjectives)
+        typed = any(a.kind == "type" for a in head.adjectives)
+        return placed or typed or bool(self.clause.subject(head.first))  # `the ulna shows no injury`
 
     def _add(self, m: Mention) -> None:
         head = self._premodify(m)
@@ -62,6 +63,9 @@ class _Reader:
         """Whether a fracture type stands for the fracture itself (`avulsion of the ulnar styloid`)."""
         if self.clause.listed and not self.clause.heads:
             return True
+        following = self.clause.starting.get(m.last + 1)
+        if following is not None and following.kind == "type" and following.last > following.first:
+            return False  # `Salter-Harris II physeal fracture`
         if m.value not in _NOUN_TYPES and not m.value.startswith("salter"):
             return False
         others = [h for h in self.clause.heads if h.kind not in SIGNS]

@@ -32,6 +32,7 @@ _SALTER = (
     "s / h",
     "salterharris",
     "saltar harris",
+    "salter and harris",
     "s . h .",
     "s . h",
 )
@@ -147,18 +148,18 @@ class TermTable:
                 continue
             if term.kind == "angdir" and words[i] in {"radial", "ulnar"}:
                 last = i  # the noun after the direction is a mention of its own
-            elif term.kind == "region" and last > i and self._is_type(words, last):
-                last -= 1  # `distal radial physeal fracture`: a type, not the physis
+            elif term.kind == "region":  # `distal radial growth plate fracture`: a type, not the physis
+                last = next((k - 1 for k in (last - 1, last) if k > i and self._is_type(words, k, last)), last)
             out.append(Mention(term, i, last, tokens[i].start, tokens[last].end))
             i = last + 1
         return out
 
-    def _is_type(self, words: Sequence[str], i: int) -> bool:
-        """Whether a fracture type of two words or more starts at word `i`."""
+    def _is_type(self, words: Sequence[str], i: int, last: int) -> bool:
+        """Whether a fracture type starts at word `i` and reaches beyond word `last`."""
         node: _Node | None = self._root
-        for k, word in enumerate(words[i : i + 4]):
+        for k, word in enumerate(words[i : i + 4], i):
             node = node.next.get(word) if node is not None else None
-            if node is not None and k and node.term is not None and node.term.kind in {"type", "typeweak"}:
+            if node is not None and k > last and node.term is not None and node.term.kind in {"type", "typeweak"}:
                 return True
         return False
 
