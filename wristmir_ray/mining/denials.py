@@ -8,6 +8,8 @@ from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.statements import MAX_SPAN, Statement
 from wristmir_ray.mining.terms import Mention
 
+_BETWEEN = frozenset({"verb", "copula", "side", "extra", "both", "view", "known", "modal", "intact", "mask", "degree"})
+
 
 def intact(clause: Clause, context: Context) -> Iterator[Statement]:
     """Yield what `intact`, `normal`, `unremarkable` say of bones, or of all of them."""
@@ -58,7 +60,7 @@ def _intact_bones(clause: Clause, m: Mention) -> list[Mention]:
                 return []
             joined = [r for r in clause.coordinated(x, -1) if r.kind != "region" or not clause.owned(r, direct=False)]
             return [x, *joined] if _plural(clause, x, m, joined) else [x]
-        if x.kind not in {"verb", "copula", "side", "extra", "both", "view", "known", "modal", "intact", "mask", "degree"}:
+        if x.kind not in _BETWEEN:
             return []
     return []
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from wristmir_ray.mining.attributes import read_values
+from wristmir_ray.mining.bearers import NOUNS, bearers, loose
 from wristmir_ray.mining.clauses import JOINS, Clause, Head
 from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 
-_ATTRIBUTES = frozenset({"type", "typeweak", "grade", "disp", "heal", "align", "ang"})
 _LINKS = frozenset(
     {
         "of",
@@ -29,30 +29,11 @@ _LINKS = frozenset(
     }
     | {"known", "previously", "noted", "seen"}
 )
-_NOUNS = frozenset(
-    {
-        ("disp", "noun"),
-        ("ang", "noun"),
-        ("ang", "adj"),
-        ("heal", "healing_sign"),
-        ("heal", "healing"),
-        ("heal", "nonunion"),
-    }
-)
-
-
-_CHAINS = JOINS | {"with", ""}
 
 
 def following_attributes(clause: Clause, head: Head) -> list[Mention]:
     """Return the attributes outside a head's noun phrase that are said of it."""
-    return [m for m in _loose(clause) if _target(clause, m) is head or (head in clause.heads and _shared(clause, m))]
-
-
-def _loose(clause: Clause) -> list[Mention]:
-    heads = {h.mention.first for h in clause.heads}
-    taken = {a.first for h in clause.heads for a in h.adjectives} | heads
-    return [m for m in clause.mentions if m.kind in _ATTRIBUTES and m.first not in taken]
+    return [m for m in loose(clause) if _target(clause, m) is head or (head in clause.heads and _shared(clause, m))]
 
 
 def _shared(clause: Clause, m: Mention) -> bool:
@@ -72,12 +53,12 @@ def _is_both(clause: Clause, m: Mention) -> bool:
 
 def _target(clause: Clause, m: Mention) -> Head | None:
     """Return the head of this clause that an attribute belongs to; None where it has another owner."""
-    if _bones(clause, m):
+    if bearers(clause, m):
         return None
     if any(x.kind in {"former", "latter"} and x.last < m.first for x in clause.mentions):
         return None
     after = clause.head_after(m.last)
-    if after is not None and (m.kind, m.value) in _NOUNS and _linked(clause, m.last + 1, after.first):
+    if after is not None and (m.kind, m.value) in NOUNS and _linked(clause, m.last + 1, after.first):
         return after
     for x in reversed([x for x in clause.mentions if x.last < m.first]):
         head = next((h for h in clause.heads if h.mention is x), None)
@@ -99,49 +80,15 @@ def _linked(clause: Clause, first: int, last: int) -> bool:
     return len(words) <= 6 and bool(words) and all(w in allowed for w in words)
 
 
-def _bones(clause: Clause, m: Mention) -> list[Mention]:
-    """Return the bones an attribute is said of without a head (`callus about the distal ulna`)."""
-    free = clause.free_regions()
-    if (bracketed := clause.before_bracket(m.first)) is not None and clause.head_inside(bracketed, m) is None:
-        return [bracketed]
-    beside = clause.ending.get(m.first - 1)
-    if beside is not None and beside in free:  # `the radius off-ended and the ulna angulated`
-        return [beside]
-    if (m.kind, m.value) in {*_NOUNS, ("disp", "severe")} or m.kind == "heal":
-        after = next(
-            (x for x in clause.mentions if x.first > m.last and x.kind not in {"known", "side", "extra", "both"}), None
-        )
-        if after is not None and after.kind == "region" and after in free and after.first - m.last <= 5:
-            return [after, *(r for r in clause.coordinated(after, 1) if r.kind == "region")]
-    subject = [r for r in clause.subject(m.first) if r in free]
-    if subject:
-        return subject
-    before = next(
-        (
-            x
-            for x in reversed(clause.mentions)
-            if x.last < m.first and x.kind not in {"degree", "side", "both", "angdir", "neg", "not"}
-        ),
-        None,
-    )
-    chained = (
-        before is not None and before.kind in _ATTRIBUTES and before in _loose(clause) and m.first - before.last <= 3
-    )
-    if before is not None and chained and (clause.words(before.last + 1, m.first) or [""])[-1] in _CHAINS:
-        return _bones(clause, before)  # `radius displaced with bayonet apposition`
-    near = before is not None and before.kind == "region" and before in free and m.first - before.last <= 4
-    return [before, *(r for r in clause.coordinated(before, -1) if r in free)] if before is not None and near else []
-
-
 def attributes(clause: Clause, context: Context) -> Iterator[Statement]:
     """Yield what is said of bones without a head, or of a fracture that an earlier clause named."""
     groups: dict[tuple[str, tuple[int, ...]], list[Mention]] = {}
     refs = [m for m in clause.mentions if m.kind in {"former", "latter"} or _is_both(clause, m)]
-    for m in _loose(clause):
+    for m in loose(clause):
         if _target(clause, m) is None and not _shared(clause, m):
             key = next((x.kind for x in reversed(refs) if x.first < m.first), refs[0].kind if refs else "")
             key = "both" if key == "neg" else key
-            groups.setdefault((key, tuple(r.first for r in _bones(clause, m))), []).append(m)
+            groups.setdefault((key, tuple(r.first for r in bearers(clause, m))), []).append(m)
     plan = next((m.first for m in clause.mentions if m.kind == "ignore"), clause.last)
     for (ref, starts), mentions in groups.items():
         values = read_values(clause, [m for m in mentions if m.first < plan], context)

@@ -14,7 +14,7 @@ _BETWEEN = frozenset(
 )
 _FORMER = frozenset({"previously", "formerly", "initially", "originally", "earlier", "from", "once"})
 _TIMES = frozenset({"ago", "initially", "originally", "previously", "earlier", "formerly", "presentation"})
-_MEASURING = frozenset({"by", "approximately", "about", "up", "to", "almost", "nearly", "towards", "toward", "a", "the", "some"})
+_MEASURING = frozenset({"by", "approximately", "about", "up", "to", "almost", "nearly", "towards", "a", "the", "some"})
 _REACH = 6
 
 

@@ -15,12 +15,13 @@ _LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "ide
 _SHOWS = frozenset({"shows", "show", "demonstrates", "demonstrate", "exhibits", "has", "the", "findings", "finding"})
 _ANSWERS = dict.fromkeys(("no", "nil", "none", "negative", "not present", "excluded", "absent"), Presence.ABSENT)
 _ANSWERS |= dict.fromkeys(("yes", "confirmed", "positive", "present"), Presence.PRESENT)
+_MODALS = frozenset({"may", "might", "could"})
 _LEADS = frozenset({"the", "its", "his", "her", "left", "right", "both", ",", "and"})
 _PREDICATES = frozenset({"intact", "deny", "disp", "heal", "ang", "align", "type", "typeweak", "hedge", "hedgepost"})
 
 
 def read_echo(clause: Clause) -> Statement | None:
-    """Return the statement of a clause that only repeats one, its `ref` same, yes or no; None for other clauses."""
+    """Return the statement of a clause that only repeats one, its `ref` same, yes, no or maybe; None for others."""
     regions = [m for m in clause.mentions if m.kind == "region"]
     kinds = {m.kind for m in clause.mentions}
     if not regions or kinds & {"ignore", "prior", "other", "negpost"}:
@@ -54,10 +55,14 @@ def _likened(words: list[str], regions: list[Mention], clause: Clause, kinds: se
 
 
 def _contrasted(words: list[str], regions: list[Mention], clause: Clause, kinds: set[str]) -> str:
-    """Return `yes` for `yet the radius is`, `no` for `but the ulna is not`."""
+    """Return `yes` for `yet the radius is`, `no` for `but the ulna is not`, `maybe` for `and the ulna may be`."""
     rest = clause.words(regions[-1].last + 1, clause.first + len(words))
     lead = clause.words(clause.first, regions[0].first)
-    if kinds & (_PREDICATES | HEAD_KINDS) or set(lead) - _LEADS or not rest:
+    if kinds & ((_PREDICATES - {"hedge"}) | HEAD_KINDS) or set(lead) - _LEADS or not rest:
+        return ""
+    if rest[0] in _MODALS and rest[1:] in (["be"], ["be", "too"], ["also", "be"]):
+        return "maybe"
+    if "hedge" in kinds:
         return ""
     if rest[0] in AUXILIARIES and rest[1:] in ([], ["not"]):
         return "no" if rest[1:] else "yes"
@@ -74,10 +79,16 @@ def echoed(said: Statement | None, echo: Statement) -> Statement | None:
         return replace(told, known=False)
     if echo.ref == "yes":
         return replace(told, kind="fracture", presence=Presence.PRESENT, values={}) if absent else None
+    if echo.ref == "maybe":
+        return replace(told, kind="fracture", presence=Presence.UNCERTAIN, known=False)
+    return _denied(said, told)
+
+
+def _denied(said: Statement, told: Statement) -> Statement:
     if said.kind == "denial":  # `the radius is intact but the ulna is not`
-        return Statement("fracture", echo.start, echo.end, regions=echo.regions, head="one")
-    if said.known and said.values and not absent:  # `the radial fracture has healed but the ulnar has not`
-        return replace(told, values=_reversed(said))
+        return Statement("fracture", told.start, told.end, regions=told.regions, head="one", side=told.side)
+    if said.known and said.values and said.presence is not Presence.ABSENT:
+        return replace(told, values=_reversed(said))  # `the radial fracture has healed but the ulnar has not`
     return replace(told, kind="fracture", presence=Presence.ABSENT, values={})
 
 

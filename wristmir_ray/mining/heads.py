@@ -44,7 +44,13 @@ class _Reader:
     def _is_proform(self, m: Mention) -> bool:
         """Whether `one` stands for `fracture` (`the ulnar one`)."""
         before = self.clause.ending.get(m.first - 1)
-        return before is not None and before.kind in {"region", "type"}
+        if before is not None and before.kind in {"region", "type"}:
+            return True
+        after = next((x for x in self.clause.mentions if x.first > m.last and x.kind not in {"known", "side"}), None)
+        placed = after is not None and after.kind == "region" and after.first - m.last <= 3
+        many = any(h.kind == "many" for h in self.clause.heads)
+        opened = bool(self.clause.heads) or self.clause.word(m.first - 1) in {"is", "also", "was", "another"}
+        return placed and opened and not many and self.clause.word(m.last + 1) in PREPOSITIONS
 
     def _is_bony(self, head: Head) -> bool:
         """Whether `injury` is one of bone: by its type (`torus injury`) or its place (`injury to the ulna`)."""

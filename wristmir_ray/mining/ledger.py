@@ -12,6 +12,7 @@ Rules, in this order:
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wristmir_ray.anatomy import Presence
 from wristmir_ray.mining.drafts import Draft, Span, places
@@ -158,7 +159,11 @@ class Ledger:
             self._open(place, mention, side, s)
 
     def _answer(self, s: Statement) -> None:
-        """Settle the fractures that were just asked about."""
+        """Settle the fractures that were just asked about, or the line of a list (`Ulna: nil`)."""
+        if s.presence is Presence.ABSENT and (self.header or self._pending):
+            self._pending = []
+            self._denial(replace(s, kind="denial", whole=True), s.side or self.side)
+            return
         for draft in self._focus.latest():
             if draft.presence is Presence.UNCERTAIN:
                 draft.presence = s.presence

@@ -4,7 +4,6 @@ report -> sections -> sentences -> clauses -> statements -> ledger -> findings
 """
 
 from wristmir_ray.errors import ErrorCode, Reject
-from wristmir_ray.mining.clauses import split_clauses
 from wristmir_ray.mining.drafts import Draft
 from wristmir_ray.mining.evidence import quote
 from wristmir_ray.mining.exam import read_exam
@@ -12,6 +11,7 @@ from wristmir_ray.mining.findings import MAX_REPORT_BYTES, Finding, Record
 from wristmir_ray.mining.ledger import Ledger
 from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
+from wristmir_ray.mining.splitting import split_clauses
 from wristmir_ray.mining.terms import TermTable, load_terms
 from wristmir_ray.mining.tokens import tokenise
 from wristmir_ray.mining.wording import reword

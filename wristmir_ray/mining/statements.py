@@ -39,5 +39,5 @@ class Statement:
     whole: bool = False
     """A denial of every bone."""
     ref: str = ""
-    """former, latter or both; of an echo: same, yes or no."""
+    """former, latter or both; of an echo: same, yes, no or maybe."""
     side: str | None = None
