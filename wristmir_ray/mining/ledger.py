@@ -123,6 +123,8 @@ class Ledger:
 
     def _heading(self, s: Statement) -> list[Mention]:
         """Return the bones of the list header; a denial after its own sentence is about more than them."""
+        if s.head == "part" and s.known and self._focus.latest():
+            return []  # `Carpus: the lunate tilts with the fragment`
         return self.header if self.header_open or s.presence is not Presence.ABSENT else []
 
     def _denial(self, s: Statement, side: str | None) -> None:
