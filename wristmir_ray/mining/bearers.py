@@ -40,9 +40,11 @@ def _beside(clause: Clause, m: Mention, free: Sequence[Mention]) -> list[Mention
 def _after(clause: Clause, m: Mention, free: Sequence[Mention]) -> list[Mention]:
     if (m.kind, m.value) not in {*NOUNS, ("disp", "severe")} and m.kind != "heal":
         return []
-    light = {"known", "side", "extra", "both"}
+    light = {"known", "side", "extra", "both", "verb", "copula", "pastverb", "modal"}
     after = next((x for x in clause.mentions if x.first > m.last and x.kind not in light), None)
-    if after is None or after.kind != "region" or after not in free or after.first - m.last > 5:
+    if after is None or after.kind != "region" or after not in free or after.first - m.last > 8:
+        return []
+    if JOINS & set(clause.words(m.last + 1, after.first)):
         return []
     return [after, *(r for r in clause.coordinated(after, 1) if r.kind == "region")]
 
@@ -55,6 +57,8 @@ def _before(clause: Clause, m: Mention, free: Sequence[Mention]) -> list[Mention
     if before.kind in _ATTRIBUTES and before in loose(clause) and m.first - before.last <= 3:
         if (clause.words(before.last + 1, m.first) or [""])[-1] in _CHAINS:
             return bearers(clause, before)  # `radius displaced with bayonet apposition`
+    elif (m.kind, m.value) in NOUNS and "and" in clause.words(before.last + 1, m.first):
+        return []  # `new bone along the radius, and callus ...`
     elif before.kind == "region" and before in free and m.first - before.last <= 4:
         return [before, *(r for r in clause.coordinated(before, -1) if r in free)]
     return []

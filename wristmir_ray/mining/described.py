@@ -66,6 +66,7 @@ def _target(clause: Clause, m: Mention) -> Head | None:
             return head
         if (
             x.kind == "other"
+            and not clause.word(x.first).startswith("epiphys")
             and (m.kind, m.value) not in {("heal", "healing_sign"), ("align", "anatomic")}
             and (m.kind != "type" or m.value == "plastic_bowing")
         ):

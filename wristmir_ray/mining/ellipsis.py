@@ -35,12 +35,13 @@ def read_echo(clause: Clause) -> Statement | None:
 
 def read_answer(clause: Clause) -> Statement | None:
     """Return the statement of a clause that only answers a question (`? fracture of the ulna - no`)."""
-    words = [w for w in clause.words(clause.first, clause.last) if w.isalpha() and w not in {"seen", "identified"}]
+    words = [w for w in clause.words(clause.first, clause.last) if w not in {"seen", "identified", ".", ",", "!"}]
     presence = _ANSWERS.get(" ".join(words))
     tokens = clause.tokens
-    if presence is None or clause.first == 0:
+    if presence is None or (clause.first == 0 and words not in (["yes"], ["no"], ["confirmed"])):
         return None
-    return Statement("answer", tokens[clause.first].start, tokens[clause.last - 1].end, presence)
+    start, end = tokens[clause.first].start, tokens[clause.last - 1].end
+    return Statement("answer", start, end, presence, whole=clause.first > 0)
 
 
 def _likened(words: list[str], regions: list[Mention], clause: Clause, kinds: set[str]) -> str:

@@ -45,7 +45,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         sign=_is_sign(head),
         latent=head.latent,
         plural=head.kind == "many",
-        ref=next((m.kind for m in reversed(clause.mentions) if m.kind in _ORDERS and m.last < head.first), ""),
+        ref=_reference(clause, head),
         whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware,
     )
     if statement.regions or not head.hedged_regions:
@@ -82,6 +82,12 @@ def _placed(clause: Clause, head: Head, region: Mention) -> Mention:
     if not _SHAFT & set(lead) or "distal" in clause.words(region.first, region.last + 1):
         return region
     return replace(region, term=Term("region", "forearm", "", "")) if region.value in _LONG else region
+
+
+def _reference(clause: Clause, head: Head) -> str:
+    """Return the word before a head that says which fractures it describes (`both are of buckle type`)."""
+    kinds = _ORDERS | ({"both"} if head.kind == "type" and not head.regions else set())
+    return next((m.kind for m in reversed(clause.mentions) if m.kind in kinds and m.last < head.first), "")
 
 
 def _eponym(head: Head) -> list[Mention]:
@@ -167,6 +173,7 @@ def _fallback(clause: Clause, head: Head) -> list[Mention]:
     else:
         free, blocking = [r for r in clause.free_regions() if not _has_statement(clause, r)], {"all", "intact"}
         linked = any(m.kind == "link" and 0 <= head.first - m.last <= 3 for m in clause.mentions)
+        linked |= clause.word(head.first - 1) == ":"
         # `density at the styloid, ossicle versus fracture`; `physis wide with swelling, diagnostic of a fracture`
         blocking |= {"other"} if head.hedge is None and not linked else set()
     walls = [

@@ -57,6 +57,7 @@ class _Reader:
         after = next((x for x in self.clause.mentions if x.first > head.mention.last and x.kind != "known"), None)
         placed = after is not None and after.kind == "region" and after.first - head.mention.last <= 4
         typed = any(a.kind == "type" for a in head.adjectives)
+        typed |= bool(head.regions)  # `no ulnar injury`
         return placed or typed or bool(self.clause.subject(head.first))  # `the ulna shows no injury`
 
     def _add(self, m: Mention) -> None:

@@ -162,7 +162,9 @@ class Ledger:
 
     def _answer(self, s: Statement) -> None:
         """Settle the fractures that were just asked about, or the line of a list (`Ulna: nil`)."""
-        if s.presence is Presence.ABSENT and (self.header or self._pending):
+        if s.presence is Presence.PRESENT:
+            self._pending = [replace(p, presence=s.presence) for p in self._pending]
+        elif (s.whole and self.header) or self._pending:
             self._pending = []
             self._denial(replace(s, kind="denial", whole=True), s.side or self.side)
             return

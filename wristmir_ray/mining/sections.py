@@ -96,10 +96,16 @@ def split_sections(text: str) -> list[Section]:
             out += [Section("procedure", start, end), Section("body", end, stop)]
         else:
             out.append(Section(kind, end, stop))
-    filled = {s.kind for s in out if text[s.start : s.end].strip()}
+    filled = {s.kind for i, s in enumerate(out) if _is_filled(text[s.start : s.end].strip(), s.kind, i == 0)}
     last = max((i for i, s in enumerate(out) if s.kind not in _SHUT), default=-1)
     described = bool(filled & {"findings", "body"})
     return [p for i, s in enumerate(out) for p in _release_body(text, s, described, bool(filled & BODY), i == last)]
+
+
+def _is_filled(text: str, kind: str, opens: bool) -> bool:
+    """Whether a section says something; a line above the first heading may be but a title (`RADIOLOGY REPORT`)."""
+    letterhead = opens and kind == "body" and "." not in text and not _STATES.search(text)
+    return bool(text) and not letterhead
 
 
 def _stands(text: str, m: re.Match[str]) -> bool:
