@@ -53,6 +53,13 @@ class Draft:
         return a is None or b is None or (a.value == "acute") == (b.value == "acute")
 
 
+def confirmed(old: Draft, presence: Span) -> Draft:
+    """Return the draft of a fracture of the history that the body confirms: its bone and its type."""
+    evidence = [e for e in old.evidence if e.field in {"region", "fracture_type"}]
+    values = {n: v for n, v in old.values.items() if n == "fracture_type"}
+    return Draft(old.place, old.side, Presence.PRESENT, values, [*evidence, presence])
+
+
 def _refines(name: str, old: str, new: str) -> bool:
     if name == "fracture_type":
         return new.startswith(old + "_") or (old == "incomplete" and new in _INCOMPLETE)

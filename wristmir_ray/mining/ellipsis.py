@@ -11,7 +11,7 @@ from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.values import Value
 
-_LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "idem", "equally"})
+_LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "idem", "equally", "similar"})
 _SHOWS = frozenset({"shows", "show", "demonstrates", "demonstrate", "exhibits", "has", "the", "findings", "finding"})
 _ANSWERS = dict.fromkeys(("no", "nil", "none", "negative", "not present", "excluded", "absent"), Presence.ABSENT)
 _ANSWERS |= dict.fromkeys(("yes", "confirmed", "positive", "present"), Presence.PRESENT)
@@ -24,6 +24,9 @@ def read_echo(clause: Clause) -> Statement | None:
     """Return the statement of a clause that only repeats one, its `ref` same, yes, no or maybe; None for others."""
     regions = [m for m in clause.mentions if m.kind == "region"]
     kinds = {m.kind for m in clause.mentions}
+    if not regions and clause.first and set(clause.words(clause.first, clause.last)) <= _LIKE | {".", "as", "above"}:
+        token = clause.tokens[clause.first]  # `Ulna: likewise`
+        return Statement("echo", token.start, token.end, ref="same")
     if not regions or kinds & {"ignore", "prior", "other", "negpost"}:
         return None
     words = clause.words(clause.first, clause.last)

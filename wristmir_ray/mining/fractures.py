@@ -173,7 +173,7 @@ def _fallback(clause: Clause, head: Head) -> list[Mention]:
     else:
         free, blocking = [r for r in clause.free_regions() if not _has_statement(clause, r)], {"all", "intact"}
         linked = any(m.kind == "link" and 0 <= head.first - m.last <= 3 for m in clause.mentions)
-        linked |= clause.word(head.first - 1) == ":"
+        linked |= clause.word(head.first - 1) in {":", "from"}
         # `density at the styloid, ossicle versus fracture`; `physis wide with swelling, diagnostic of a fracture`
         blocking |= {"other"} if head.hedge is None and not linked else set()
     walls = [

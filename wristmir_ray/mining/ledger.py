@@ -7,15 +7,15 @@ Rules, in this order:
 - The same bone and side again is the same finding, its fields united, unless the types differ or
   the report says `second`, `another`, `separate`.
 - The strongest word wins over the whole body: present, then uncertain, then absent.
-- What the indication or the history claims makes no finding and adds no detail; its bones are what
-  `callus is seen` refers to where the body itself names none (the section stays in the evidence).
+- What the indication or the history claims makes no finding; its bones and their types are what `callus
+  is seen` refers to where the body itself names none (the section stays in the evidence).
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from wristmir_ray.anatomy import Presence
-from wristmir_ray.mining.drafts import Draft, Span, places
+from wristmir_ray.mining.drafts import Draft, Span, confirmed, places
 from wristmir_ray.mining.ellipsis import echoed
 from wristmir_ray.mining.findings import Place
 from wristmir_ray.mining.focus import Focus
@@ -63,7 +63,8 @@ class Ledger:
         if len(self.drafts) >= _MAX_DRAFTS:
             return
         if statement.kind == "echo":
-            told = echoed(self._said, statement)
+            statement.regions = statement.regions or self.header
+            told = echoed(self._said, statement) if statement.regions else None
             if told is None:
                 return
             statement = told
@@ -198,10 +199,7 @@ class Ledger:
         if not s.values or any(d.presence is not Presence.ABSENT for d in self.drafts):
             return out
         for old in {(d.place, d.side): d for d in self.latents}.values():
-            draft = Draft(old.place, old.side, Presence.PRESENT)
-            draft.evidence += [e for e in old.evidence if e.field in {"region", "fracture_type"}]
-            draft.values = {n: v for n, v in old.values.items() if n == "fracture_type"}
-            draft.evidence.append(Span("presence", s.start, s.end, self.section))
+            draft = confirmed(old, Span("presence", s.start, s.end, self.section))
             self.drafts.append(draft)
             self._focus.take(draft)
             out.append(draft)
