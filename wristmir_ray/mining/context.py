@@ -181,6 +181,8 @@ class _Scan:
     def _word(self, i: int) -> None:
         word, following = self.clause.word(i), self.clause.word(i + 1)
         new = following in _NEW and not (following in {"a", "an"} and word == "or")
+        if self.hedge is not None and i == self.hedge.last + 1 and word == ",":
+            return  # `suspicious for, but not diagnostic of, a fracture`
         if word in PREPOSITIONS and self.denied_noun:
             self.blocked = True
         if (
