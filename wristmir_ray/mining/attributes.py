@@ -40,7 +40,7 @@ def read_values(
         at = r.first - (2 if clause.word(r.first - 1) == "the" else 1)
         if words[-1] in _PHYSIS and before in {"to", "into"} and clause.word(at - 1).startswith(_REACHING):
             out.setdefault("fracture_type", Value("salter_harris_ii", clause.tokens[at - 1].start, r.end))
-    _read_healing(mentions, context, out)
+    _read_healing(clause, mentions, context, out)
     for m in mentions:
         negated = m.first in context.negated
         match m.kind:
@@ -74,7 +74,7 @@ def _read_type(mentions: Sequence[Mention], context: Context, out: Values) -> No
             out["physis_involved"] = Value(True, m.start, m.end)
 
 
-def _read_healing(mentions: Sequence[Mention], context: Context, out: Values) -> None:
+def _read_healing(clause: Clause, mentions: Sequence[Mention], context: Context, out: Values) -> None:
     found = []
     for m in mentions:
         if m.kind != "heal":
@@ -82,8 +82,9 @@ def _read_healing(mentions: Sequence[Mention], context: Context, out: Values) ->
         cue = context.negated.get(m.first)
         if cue is None:
             found.append((m.value, m.start, m.end))
-        elif m.value == "healed" and cue.kind == "not":
-            found.append(("healing", cue.start, m.end))
+        elif m.value == "healed" and cue.kind in {"not", "neg"}:  # `has not healed`, `none has united`
+            united = clause.word(m.last).startswith("unit")
+            found.append(("nonunion" if united and cue.kind == "neg" else "healing", cue.start, m.end))
     if found:
         value, start, end = min(found, key=lambda f: _HEALING_ORDER.index(f[0]))
         out["healing"] = Value(_HEALING.get(value, value), start, end)

@@ -3,6 +3,8 @@
 from wristmir_ray.mining.clauses import Clause, Head
 from wristmir_ray.mining.terms import Mention
 
+_ADVERBS = frozenset({"yet", "now", "currently", "fully", "completely", "any", "significantly", "as"})
+
 
 def deny_before(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
     """Deny what stands before a cue: the nearest head and those joined to it by `or`, a noun, else its subject."""
@@ -40,13 +42,28 @@ def doubt_before(clause: Clause, cue: Mention) -> None:
 
 def deny_predicate(clause: Clause, head: Head, negated: dict[int, Mention]) -> None:
     """Move a negation from a fracture to what its verb says (`neither fracture is displaced`)."""
-    verb = clause.starting.get(head.mention.last + 1)
-    if head.neg is None or head.neg.first > head.mention.first or verb is None or verb.kind != "verb":
+    verb = _verb(clause, head)
+    if head.neg is None or head.neg.first > head.mention.first or verb is None:
         return
     said = next((m for m in clause.mentions if m.first > verb.last and m.kind not in {"copula", "degree"}), None)
-    if said is not None and said.kind in {"disp", "heal", "ang"} and said.first - verb.last <= 3:
+    if said is None or said.kind not in {"disp", "heal", "ang"} or said.first - verb.last > 3:
+        return
+    covered = {i for m in clause.mentions for i in range(m.first, m.last + 1)}
+    between = [clause.word(i) for i in range(verb.last + 1, said.first) if i not in covered]
+    if set(between) <= _ADVERBS:
         negated[said.first] = head.neg
         head.neg, head.known = None, True
+
+
+def _verb(clause: Clause, head: Head) -> Mention | None:
+    """Return the verb of a noun phrase, which may name bones after its head (`of the radius and ulna`)."""
+    for m in clause.mentions:
+        if m.first > head.mention.last:
+            if m.kind == "verb":
+                return m
+            if m.kind not in {"known", "region", "side", "both"}:
+                return None
+    return None
 
 
 def spared_bones(clause: Clause, cue: Mention) -> list[Mention]:

@@ -115,7 +115,7 @@ class _Claims:
 
     def _opens_statement(self, region: Mention) -> bool:
         """Whether `region` is the subject of something said after it (`... and the ulna is intact`)."""
-        if self.clause.owned(region, direct=True):
+        if self.clause.owned(region, direct=True) or self.clause.word(self.clause.first) in {"neither", "none"}:
             return False
         i, verb = region.last + 1, False
         for m in self.clause.coordinated(region, 1):

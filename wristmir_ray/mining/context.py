@@ -94,8 +94,8 @@ class _Scan:
             owner = next((h for h in self.clause.heads if any(r is m for r in h.regions)), None)
             if owner is not None and owner.mention.last < m.first and owner.hedge is None:
                 owner.hedged_regions.append(m)
-        elif m.kind in {"ignore", "intact"} or (m.kind == "verb" and self.denied_head):
-            self.neg = None if m.kind == "ignore" else self.neg
+        elif m.kind == "ignore" or (m.kind == "verb" and self._is_past_not(m)):
+            self.neg = None
         elif m.kind in {"all", "other"}:
             self.hedge = None
 
@@ -125,14 +125,19 @@ class _Scan:
             and copula.kind in {"verb", "copula"}
             and self.clause.word(m.last + 1).isalpha()
         ):
-            if self.clause.head_before(m.first) is not None:
-                deny_before(self.clause, m, self.context.negated)  # `the fracture is not <a word we do not know>`
+            head = self.clause.head_before(m.first)
+            if head is not None and not (head.known and head.regions and m.kind == "not"):
+                deny_before(self.clause, m, self.context.negated)  # `a fracture is not <a word we do not know>`
             return
         if not ahead and copula is not None and m.kind == "not":  # `... but the ulna is not.`
             for region in self.clause.subject(m.first):
                 self.context.negated[region.first] = m
             return
         self._open(m)
+
+    def _is_past_not(self, verb: Mention) -> bool:
+        """Whether a verb starts another predicate after `not` (`is not displaced, is healing`)."""
+        return self.neg is not None and self.neg.kind in {"not", "spare"} and verb.first > self.neg.last + 1
 
     def _near_hedge(self, m: Mention) -> bool:
         h = self.hedge
