@@ -1,7 +1,6 @@
 """Set phrases are read as plainer words: `as well as` as `and`, `nothing abnormal` as `no abnormality`.
 
-`wordings.csv` says which. A phrase's first plain word stands for the characters of the whole phrase, so that quotes
-hold; the others take its end.
+`wordings.csv` says which. Every plain word stands for the characters of the whole phrase, so that quotes hold.
 """
 
 import csv
@@ -42,6 +41,6 @@ def reword(tokens: Sequence[Token]) -> list[Token]:
             continue
         phrase, plain = found
         start, end = tokens[i].start, tokens[i + len(phrase) - 1].end
-        out += [Token(word, start if k == 0 else end, end) for k, word in enumerate(plain)]
+        out += [Token(word, start, end) for word in plain]
         i += len(phrase)
     return out
