@@ -15,7 +15,8 @@ def deny_before(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> No
             _deny_coordinated(clause, head, cue)
             return
         if m.kind in {"disp", "heal", "ang"} and not any(a is m for h in clause.heads for a in h.adjectives):
-            negated[m.first] = cue
+            if m.value != "none":  # `is undisplaced and shows none`
+                negated[m.first] = cue
             return
         if m.kind == "other":
             return

@@ -21,11 +21,17 @@ NOUNS = frozenset(
 _CHAINS = JOINS | {"with", ""}
 
 
-def bearers(clause: Clause, m: Mention) -> list[Mention]:
-    """Return the bones an attribute is said of; none where it is a fracture's, or names none."""
+def bearers(clause: Clause, m: Mention, chain: int = 3) -> list[Mention]:
+    """Return the bones an attribute is said of; none where it is a fracture's, or names none.
+
+    Args:
+        clause: the clause.
+        m: the attribute.
+        chain: how many attributes before it may pass theirs on (`radius displaced with bayonet apposition`).
+    """
     free = clause.free_regions()
     subject = [r for r in clause.subject(_leftmost(clause, m)) if r in free]
-    return _beside(clause, m, free) or _after(clause, m, free) or subject or _before(clause, m, free)
+    return _beside(clause, m, free) or _after(clause, m, free) or subject or _before(clause, m, free, chain)
 
 
 def _beside(clause: Clause, m: Mention, free: Sequence[Mention]) -> list[Mention]:
@@ -49,14 +55,14 @@ def _after(clause: Clause, m: Mention, free: Sequence[Mention]) -> list[Mention]
     return [after, *(r for r in clause.coordinated(after, 1) if r.kind == "region")]
 
 
-def _before(clause: Clause, m: Mention, free: Sequence[Mention]) -> list[Mention]:
+def _before(clause: Clause, m: Mention, free: Sequence[Mention], chain: int) -> list[Mention]:
     light = {"degree", "side", "both", "angdir", "neg", "not"}
     before = next((x for x in reversed(clause.mentions) if x.last < m.first and x.kind not in light), None)
     if before is None:
         return []
-    if before.kind in _ATTRIBUTES and before in loose(clause) and m.first - before.last <= 3:
+    if before.kind in _ATTRIBUTES and chain and m.first - before.last <= 3 and before in loose(clause):
         if (clause.words(before.last + 1, m.first) or [""])[-1] in _CHAINS:
-            return bearers(clause, before)  # `radius displaced with bayonet apposition`
+            return bearers(clause, before, chain - 1)
     elif (m.kind, m.value) in NOUNS and "and" in clause.words(before.last + 1, m.first):
         return []  # `new bone along the radius, and callus ...`
     elif before.kind == "region" and before in free and m.first - before.last <= 4:

@@ -1,7 +1,9 @@
 """A clause: its words, its mentions, and which bones hang together in it."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.tokens import Token
@@ -53,17 +55,21 @@ class Head:
         return self.mention.value if self.mention.kind == "fx" else self.mention.kind
 
 
+_first = attrgetter("first")
+
+
 class Clause:
     """A run of tokens [first, last) of one sentence with its mentions and, once found, its heads."""
 
     def __init__(self, tokens: Sequence[Token], mentions: Sequence[Mention], first: int, last: int) -> None:
         self.tokens = tokens
         self.first, self.last = first, last
-        self.mentions = [m for m in mentions if first <= m.first < last and (m.value != "closing" or self._closes(m))]
+        own = mentions[bisect_left(mentions, first, key=_first) : bisect_left(mentions, last, key=_first)]
+        self.mentions = [m for m in own if m.value != "closing" or self._closes(m)]
         self.starting = {m.first: m for m in self.mentions}
         self.ending = {m.last: m for m in self.mentions}
         self.heads: list[Head] = []
-        self.listed = any(tokens[m.last + 1].text == ":" for m in mentions if m.kind == "fx" and m.last + 1 < first)
+        self.listed = False
         """Whether it is an item of a list of fractures (`Two fractures: ...; oblique, distal ulna`)."""
         self.claimed: set[int] = set()
         """First tokens of the mentions that already belong to a head."""
