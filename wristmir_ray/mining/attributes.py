@@ -1,12 +1,13 @@
-"""Type, displacement, angulation, alignment and healing from the words that say them."""
+"""Type, angulation, alignment and healing from the words that say them."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from wristmir_ray.mining.clauses import Clause
 from wristmir_ray.mining.context import Context
+from wristmir_ray.mining.displacement import read_displacement
 from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.values import Value, Values
 
 _TYPE_ORDER = (
     "salter_harris_v", "salter_harris_iv", "salter_harris_iii", "salter_harris_ii", "salter_harris_i", "salter_harris",
@@ -14,60 +15,10 @@ _TYPE_ORDER = (
 )  # fmt: skip
 _HEALING_ORDER = ("nonunion", "healed", "healing", "healing_sign", "old", "acute")
 _HEALING = {"healing_sign": "healing", "old": "healed"}
-_DEGREES = ("minimal", "mild", "moderate", "severe")
-_BETWEEN = frozenset(
-    [
-        "dorsal",
-        "volar",
-        "palmar",
-        "radial",
-        "ulnar",
-        "lateral",
-        "medial",
-        "posterior",
-        "anterior",
-        "dorsally",
-        "volarly",
-        "laterally",
-        "medially",
-        "radially",
-        "ulnarly",
-        "and",
-        "angulated",
-        "angulation",
-        "impacted",
-        "impaction",
-        "tilt",
-        "residual",
-        "interval",
-        "apex",
-        "or",
-        "to",
-        "only",
-        ",",
-        "rotated",
-        "shortening",
-        "overall",
-        "translated",
-    ]
-)
 _NUMBER = re.compile(r"\d{1,3}(?:\.\d+)?")
 _REACH = 6
 _PHYSIS = frozenset({"physis", "plate"})
 _REACHING = ("exten", "reach", "propagat", "exit")
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A canonical value and the characters [start, end) that say it."""
-
-    value: str | float | bool
-    start: int
-    end: int
-
-
-Values = dict[str, Value]
-"""Field of a Finding -> its value."""
 
 
 def read_values(
@@ -89,14 +40,16 @@ def read_values(
         at = r.first - (2 if clause.word(r.first - 1) == "the" else 1)
         if words[-1] in _PHYSIS and before in {"to", "into"} and clause.word(at - 1).startswith(_REACHING):
             out.setdefault("fracture_type", Value("salter_harris_ii", clause.tokens[at - 1].start, r.end))
-    _read_healing(mentions, context, out)
+    _read_healing(clause, mentions, context, out)
     for m in mentions:
         negated = m.first in context.negated
         match m.kind:
             case "disp":
-                _read_displacement(clause, m, context, out)
+                read_displacement(clause, m, context.negated.get(m.first), out)
             case "align" if not negated:
                 out.setdefault("alignment", Value(m.value, m.start, m.end))
+                if regions and clause.word(m.first).startswith("anatomic"):  # a fracture `in anatomic alignment`
+                    out.setdefault("displacement", Value("none", m.start, m.end))
             case "ang" if not negated:
                 _read_angulation(clause, m, out)
     return out
@@ -121,7 +74,7 @@ def _read_type(mentions: Sequence[Mention], context: Context, out: Values) -> No
             out["physis_involved"] = Value(True, m.start, m.end)
 
 
-def _read_healing(mentions: Sequence[Mention], context: Context, out: Values) -> None:
+def _read_healing(clause: Clause, mentions: Sequence[Mention], context: Context, out: Values) -> None:
     found = []
     for m in mentions:
         if m.kind != "heal":
@@ -129,51 +82,12 @@ def _read_healing(mentions: Sequence[Mention], context: Context, out: Values) ->
         cue = context.negated.get(m.first)
         if cue is None:
             found.append((m.value, m.start, m.end))
-        elif m.value == "healed" and cue.kind == "not":
-            found.append(("healing", cue.start, m.end))
+        elif m.value == "healed" and cue.kind in {"not", "neg"}:  # `has not healed`, `none has united`
+            united = clause.word(m.last).startswith("unit")
+            found.append(("nonunion" if united and cue.kind == "neg" else "healing", cue.start, m.end))
     if found:
         value, start, end = min(found, key=lambda f: _HEALING_ORDER.index(f[0]))
         out["healing"] = Value(_HEALING.get(value, value), start, end)
-
-
-def _read_displacement(clause: Clause, m: Mention, context: Context, out: Values) -> None:
-    if "displacement" in out and out["displacement"].value not in {"present"}:
-        return
-    cue = context.negated.get(m.first)
-    if cue is not None:
-        if m.value != "none":
-            out["displacement"] = Value("none", min(cue.start, m.start), max(cue.end, m.end))
-        return
-    if m.value not in {"adj", "noun"}:
-        out["displacement"] = Value(m.value, m.start, m.end)
-        return
-    degree = _degree(clause, m)
-    start = min(m.start, degree.start) if degree else m.start
-    out["displacement"] = Value(degree.value if degree else "present", start, max(m.end, degree.end if degree else 0))
-
-
-def _degree(clause: Clause, m: Mention) -> Mention | None:
-    """Return the degree of a displacement: the largest before it, else the one after its colon or verb."""
-    found: list[Mention] = []
-    i = m.first - 1
-    while i >= clause.first and m.first - i <= _REACH:
-        left = clause.ending.get(i)
-        if left is not None and left.kind == "degree":
-            found.append(left)
-        elif clause.word(i) not in _BETWEEN and (left is None or left.kind not in {"angdir", "ang", "type"}):
-            break
-        i = (left.first if left is not None else i) - 1
-    if not found and m.value == "noun":  # `displacement of the radius is mild`
-        later = next(
-            (x for x in clause.mentions if x.first > m.last and x.kind in {"degree", "disp", "ang", "heal"}), None
-        )
-        linked = later is not None and clause.ending.get(later.first - 1)
-        if later is not None and later.kind == "degree" and linked and linked.kind in {"verb", "copula"}:
-            found.append(later)
-    after = clause.starting.get(m.last + 2)
-    if not found and clause.word(m.last + 1) in {":", "(", "is", "="} and after is not None and after.kind == "degree":
-        found.append(after)
-    return max(found, key=lambda d: _DEGREES.index(d.value)) if found else None
 
 
 def _read_angulation(clause: Clause, m: Mention, out: Values) -> None:

@@ -16,15 +16,15 @@ class _Claims:
         self.clause = clause
 
     def claim(self) -> None:
-        for head in self.clause.heads:
+        for i, head in enumerate(self.clause.heads):
             if not head.regions and head.kind != "combo":
-                head.regions = self.clause.subject(head.first)
+                head.regions = (self._gapped(head) if i else []) or self.clause.subject(head.first)
                 self.clause.claimed.update(r.first for r in head.regions)
         for m in self.clause.mentions:
             if m.kind != "region" or m.first in self.clause.claimed:
                 continue
             owner = self._owner(m)
-            if owner is not None and self._accepts(owner):
+            if owner is not None and self._accepts(owner) and not self._has(owner, m):
                 owner.regions.append(m)
                 self.clause.claimed.add(m.first)
         for head in self.clause.heads:
@@ -69,6 +69,22 @@ class _Claims:
                 head.regions, head.second = list(heads[0].regions), i > 0
             self.clause.heads = listed
 
+    def _gapped(self, head: Head) -> list[Mention]:
+        """Return the bone that shares the verb of the head before (`and the styloid an avulsion fracture`)."""
+        i = head.first - 1
+        if self.clause.word(i) not in {"a", "an"}:
+            return []
+        m = self.clause.ending.get(i - 2 if self.clause.word(i - 1) == "," else i - 1)
+        if m is None or m.kind != "region":
+            return []
+        i = m.first - (2 if self.clause.word(m.first - 1) == "the" else 1)
+        return [m] if self.clause.word(i) in {"and", ",", "while", ""} else []
+
+    def _has(self, head: Head, region: Mention) -> bool:
+        """Whether a head of several bones holds this one, so that it opens a remark (`..., radius displaced`)."""
+        held = [v for r in (head.mention, *head.regions) for v in r.value.split("+")]
+        return len(held) > 1 and region.value in held and region.first - head.mention.last > 1
+
     def _accepts(self, head: Head) -> bool:
         premodified = any(r.last < head.mention.first for r in head.regions)
         joined = self.clause.word(head.mention.last + 1) in JOINS
@@ -81,7 +97,8 @@ class _Claims:
         for m in reversed([x for x in self.clause.mentions if x.last < region.first]):
             if m.kind in HEAD_KINDS or m.kind == "type":
                 found = next((h for h in self.clause.heads if h.mention is m), None)
-                if found is not None and ")" not in self.clause.words(m.last, region.first):
+                between = self.clause.words(m.last, region.first)
+                if found is not None and between.count(")") == between.count("("):
                     return found
             listed = m.kind == "other" and self.clause.word(m.first - 1) in JOINS
             if listed and any(h.mention.last == m.first - 2 for h in self.clause.heads):
@@ -98,7 +115,7 @@ class _Claims:
 
     def _opens_statement(self, region: Mention) -> bool:
         """Whether `region` is the subject of something said after it (`... and the ulna is intact`)."""
-        if self.clause.owned(region, direct=True):
+        if self.clause.owned(region, direct=True) or self.clause.word(self.clause.first) in {"neither", "none"}:
             return False
         i, verb = region.last + 1, False
         for m in self.clause.coordinated(region, 1):

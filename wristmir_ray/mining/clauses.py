@@ -1,36 +1,21 @@
 """A clause: its words, its mentions, and which bones hang together in it."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.tokens import Token
 
 JOINS = frozenset({"and", ",", "or", "/", "&", "+", "nor", "plus"})
 PREPOSITIONS = frozenset(
-    [
-        "of",
-        "in",
-        "at",
-        "involving",
-        "through",
-        "across",
-        "along",
-        "about",
-        "around",
-        "to",
-        "into",
-        "within",
-        "near",
-        "on",
-        "affecting",
-        "over",
-        "overlying",
-        "adjacent",
-        "for",
-    ]
+    {"of", "in", "at", "involving", "through", "across", "along", "about", "around", "to", "into", "within", "near"}
+    | {"on", "affecting", "over", "overlying", "adjacent", "for"}
 )
-HEAD_KINDS = frozenset({"fx", "deny", "combo"})
+BE = frozenset({"is", "are", "was", "were", "appears", "appear", "remains", "remain", "looks", "look", "seems", "seem"})
+"""Verbs that an adjective follows, as opposed to those of a noun (`shows`)."""
+HEAD_KINDS = frozenset({"fx", "deny", "combo", "proform"})
 SIGNS = frozenset({"weak", "lucency", "involvement", "part", "compound", "line"})
 """Heads that need not be a fracture of their own."""
 ADJECTIVES = frozenset({"type", "typeweak", "grade", "disp", "degree", "heal", "align", "ang", "angdir"})
@@ -38,8 +23,10 @@ NOUNS = frozenset({("disp", "noun"), ("ang", "noun"), ("heal", "healing_sign")})
 LIGHT = frozenset(
     {"side", "extra", "view", "both", "verb", "copula", "hedge", "modal", "known", "mask", "not", "neg", "including"}
 )
-MAX_TOKENS = 150
-"""A clause is cut here: texts are arbitrary, sentences are not."""
+AUXILIARIES = frozenset({"is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can"})
+AS = frozenset({"so", "as", "neither", "nor"})
+"""Words that with an auxiliary repeat what was said: `so is the ulna`."""
+MAX_GAP = 3
 
 
 @dataclass(slots=True)
@@ -54,6 +41,10 @@ class Head:
     other: bool = False
     second: bool = False
     latent: bool = False
+    hardware: bool = False
+    """Denied of plates and wires, not of bones."""
+    planned: bool = False
+    """There, but named in a plan: only its own adjectives are said of it."""
     neg: Mention | None = None
     hedge: Mention | None = None
     hedged_regions: list[Mention] = field(default_factory=list)
@@ -64,18 +55,28 @@ class Head:
         return self.mention.value if self.mention.kind == "fx" else self.mention.kind
 
 
+_first = attrgetter("first")
+
+
 class Clause:
     """A run of tokens [first, last) of one sentence with its mentions and, once found, its heads."""
 
     def __init__(self, tokens: Sequence[Token], mentions: Sequence[Mention], first: int, last: int) -> None:
         self.tokens = tokens
         self.first, self.last = first, last
-        self.mentions = [m for m in mentions if first <= m.first < last]
+        own = mentions[bisect_left(mentions, first, key=_first) : bisect_left(mentions, last, key=_first)]
+        self.mentions = [m for m in own if m.value != "closing" or self._closes(m)]
         self.starting = {m.first: m for m in self.mentions}
         self.ending = {m.last: m for m in self.mentions}
         self.heads: list[Head] = []
+        self.listed = False
+        """Whether it is an item of a list of fractures (`Two fractures: ...; oblique, distal ulna`)."""
         self.claimed: set[int] = set()
         """First tokens of the mentions that already belong to a head."""
+
+    def _closes(self, m: Mention) -> bool:
+        """Whether `good`, `fine` say that a bone is intact, rather than qualify a noun (`good position`)."""
+        return self.word(m.last + 1) in {"", ".", ",", ")", "and", "on", "in", "throughout"}
 
     def word(self, i: int) -> str:
         """Return the word at token `i`, empty outside the clause."""
@@ -130,6 +131,8 @@ class Clause:
 
     def _past_word(self, i: int, direct: bool) -> bool | None:
         """Whether a bone right of token `i` is owned, None where the walk left goes on."""
+        if self.word(i) in {"a", "an", "with"}:  # `is associated with an ulnar styloid fracture`
+            return False
         if self.word(i) not in JOINS:
             return None
         before = self.ending.get(i - 1)
@@ -187,25 +190,3 @@ class Clause:
             return []
         joined = [r for r in self.coordinated(m, -1) if r.kind == "region" and not self.owned(r, direct=False)]
         return [*reversed(joined), m]
-
-
-def split_clauses(tokens: Sequence[Token], mentions: Sequence[Mention], first: int = 0) -> Iterator[Clause]:
-    """Cut a sentence from token `first` at semicolons, dashes, `but` and its like, and before `there is`."""
-    breaks = {m.first: m.last for m in mentions if m.kind == "break"}
-
-    def said(start: int, end: int) -> bool:
-        """Whether these tokens make a statement, rather than open one (`At the distal radius there is ...`)."""
-        return any(
-            start <= m.first < end and m.kind in {*HEAD_KINDS, "intact", "verb", "heal", "prior"} for m in mentions
-        )
-
-    begin = first
-    for i in range(first, len(tokens)):
-        word, following = tokens[i].text, tokens[i + 1].text if i + 1 < len(tokens) else ""
-        there = word == "there" and following in {"is", "are", "was", "were", "has"} and said(begin, i)
-        if word in {";", "--"} or i in breaks or there or i - begin >= MAX_TOKENS:
-            if i > begin:
-                yield Clause(tokens, mentions, begin, i)
-            begin = breaks[i] + 1 if i in breaks else i + (word in {";", "--"})
-    if begin < len(tokens):
-        yield Clause(tokens, mentions, begin, len(tokens))

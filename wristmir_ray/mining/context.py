@@ -9,6 +9,7 @@ cues (`is not seen`, `cannot be excluded`) reach the nearest head before them.
 
 from dataclasses import dataclass, field
 
+from wristmir_ray.mining.backward import deny_before, deny_predicate, doubt_before, spare, spared_bones
 from wristmir_ray.mining.clauses import PREPOSITIONS, Clause, Head
 from wristmir_ray.mining.latent import mark_latent
 from wristmir_ray.mining.terms import Mention
@@ -34,11 +35,13 @@ def read_context(clause: Clause) -> Context:
     _Scan(clause, context).run()
     for m in clause.mentions:
         if m.kind == "negpost":
-            _deny_before(clause, m, context)
+            deny_before(clause, m, context.negated)
         elif m.kind == "hedgepost":
-            _doubt_before(clause, m)
+            doubt_before(clause, m)
         elif m.kind == "spare":
-            _spare(clause, m, context)
+            spare(clause, m, context.negated)
+    for head in clause.heads:
+        deny_predicate(clause, head, context.negated)
     mark_latent(clause)
     return context
 
@@ -50,6 +53,7 @@ class _Scan:
         self.clause, self.context = clause, context
         self.neg: Mention | None = None
         self.hedge: Mention | None = None
+        self.unsure: Mention | None = None
         self.denied_noun = self.blocked = self.denied_head = self.doubted = False
         self.heads = {h.mention.first: h for h in clause.heads}
         self.adjectives = {a.first: h for h in clause.heads for a in h.adjectives}
@@ -69,12 +73,16 @@ class _Scan:
         self.neg, self.denied_noun, self.blocked, self.denied_head = m, False, False, False
 
     def _mention(self, m: Mention) -> None:
-        if self.neg is not None and self.neg.kind == "not" and m.first - self.neg.last > _NOT_REACH:
+        if self.neg is not None and self.neg.kind in {"not", "spare"} and m.first - self.neg.last > _NOT_REACH:
             self.neg = None
         head = self.heads.get(m.first)
-        if m.kind in {"neg", "not"}:
-            self._negation(m)
-        elif m.kind in {"hedge", "modal"}:
+        if m.kind in {"neg", "not"} and self.unsure is not None:  # `I cannot be certain that there is no fracture`
+            self.hedge, self.doubted = self.unsure, False
+        elif m.kind in {"neg", "not"} or (m.kind == "spare" and not spared_bones(self.clause, m)):
+            if m.kind != "spare" or self.clause.word(m.last) not in {"of", "in", "at", "involving", "the"}:
+                self._negation(m)  # `callus at the radial fracture but not at the ulnar fracture`: that is there
+        elif m.kind in {"hedge", "modal", "unsure"}:
+            self.unsure = m if m.kind == "unsure" else None
             self._hedge(m)
         elif head is not None:
             self._head(head)
@@ -86,8 +94,8 @@ class _Scan:
             owner = next((h for h in self.clause.heads if any(r is m for r in h.regions)), None)
             if owner is not None and owner.mention.last < m.first and owner.hedge is None:
                 owner.hedged_regions.append(m)
-        elif m.kind in {"ignore", "intact"} or (m.kind == "verb" and self.denied_head):
-            self.neg = None if m.kind == "ignore" else self.neg
+        elif m.kind == "ignore" or (m.kind == "verb" and self._is_past_not(m)):
+            self.neg = None
         elif m.kind in {"all", "other"}:
             self.hedge = None
 
@@ -97,26 +105,39 @@ class _Scan:
             for x in self.clause.mentions
         )
         if last and self.clause.word(m.first - 1) in {":", "--", "="}:
-            _deny_before(self.clause, m, self.context)
+            deny_before(self.clause, m, self.context.negated)
             return
         ahead = any(
             x.first > m.last and x.kind in {"fx", "deny", "type", "combo", *_MODIFIED} for x in self.clause.mentions
         )
         copula = self.clause.ending.get(m.first - 1)
+        if not ahead and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
+            for region in (copula, *self.clause.coordinated(copula, -1)):  # `ulna/ulnar styloid neg`
+                self.context.negated[region.first] = m
+            return
+        if not ahead and m.kind == "not" and not self.clause.head_before(m.first) and spared_bones(self.clause, m):
+            for region in spared_bones(self.clause, m):  # `it is not the radius but the ulna that is broken`
+                self.context.negated[region.first] = m
+            return
         if (
             not ahead
             and copula is not None
             and copula.kind in {"verb", "copula"}
             and self.clause.word(m.last + 1).isalpha()
         ):
-            if self.clause.head_before(m.first) is not None:
-                _deny_before(self.clause, m, self.context)  # `the fracture is not <a word we do not know>`
+            head = self.clause.head_before(m.first)
+            if head is not None and not (head.known and head.regions and m.kind == "not"):
+                deny_before(self.clause, m, self.context.negated)  # `a fracture is not <a word we do not know>`
             return
         if not ahead and copula is not None and m.kind == "not":  # `... but the ulna is not.`
             for region in self.clause.subject(m.first):
                 self.context.negated[region.first] = m
             return
         self._open(m)
+
+    def _is_past_not(self, verb: Mention) -> bool:
+        """Whether a verb starts another predicate after `not` (`is not displaced, is healing`)."""
+        return self.neg is not None and self.neg.kind in {"not", "spare"} and verb.first > self.neg.last + 1
 
     def _near_hedge(self, m: Mention) -> bool:
         h = self.hedge
@@ -144,7 +165,7 @@ class _Scan:
         if self.neg is None and (
             versus or following is None or self.clause.word(m.last + 1) in {"", ".", ",", ")", "?"}
         ):
-            _doubt_before(self.clause, m)
+            doubt_before(self.clause, m)
 
     def _head(self, head: Head) -> None:
         if self.neg is not None and not self.blocked:
@@ -154,6 +175,8 @@ class _Scan:
 
     def _modifier(self, m: Mention) -> None:
         own = self.adjectives.get(m.first)
+        if self.clause.word(m.last + 1) == "+" and self.clause.word(m.last + 2) in {"", ",", ".", ")"}:
+            self.neg = None  # `no displacement, callus +`
         if self.neg is not None and not self.blocked and (own is None or self.neg.kind == "not"):
             self.context.negated[m.first] = self.neg
             self.denied_noun |= (m.kind, m.value) in _NOUNS
@@ -163,6 +186,8 @@ class _Scan:
     def _word(self, i: int) -> None:
         word, following = self.clause.word(i), self.clause.word(i + 1)
         new = following in _NEW and not (following in {"a", "an"} and word == "or")
+        if self.hedge is not None and i == self.hedge.last + 1 and word == ",":
+            return  # `suspicious for, but not diagnostic of, a fracture`
         if word in PREPOSITIONS and self.denied_noun:
             self.blocked = True
         if (
@@ -188,43 +213,3 @@ class _Scan:
             return bool(head.regions) and self.denied_head and not listed and following.kind not in {"neg", "not"}
         signs = following.kind == "heal" or (following.kind in {"disp", "degree", "align"} and word != ",")
         return signs and self.denied_head and not listed
-
-
-def _deny_before(clause: Clause, cue: Mention, context: Context) -> None:
-    subject = clause.subject(cue.first) if clause.head_before(cue.first) is None else []
-    for m in reversed([x for x in clause.mentions if x.last < cue.first]):
-        head = next((h for h in clause.heads if h.mention is m), None)
-        if head is not None:
-            _deny_coordinated(clause, head, cue)
-            return
-        if m.kind in {"disp", "heal", "ang"} and not any(a is m for h in clause.heads for a in h.adjectives):
-            context.negated[m.first] = cue
-            return
-        if m.kind == "other":
-            return
-    for region in subject:
-        context.negated[region.first] = cue
-
-
-def _deny_coordinated(clause: Clause, head: Head, cue: Mention) -> None:
-    head.neg = head.neg or cue
-    at = clause.heads.index(head)
-    if at and clause.word(head.first - 1) in {"or", "nor"}:
-        _deny_coordinated(clause, clause.heads[at - 1], cue)
-
-
-def _doubt_before(clause: Clause, cue: Mention) -> None:
-    head = clause.head_before(cue.first) or clause.head_after(cue.last)  # `there is suspected fracture`
-    if head is not None and (head.neg is None or head.neg.first > head.mention.first):
-        head.hedge = cue
-        head.neg = None
-
-
-def _spare(clause: Clause, cue: Mention, context: Context) -> None:
-    region = next((m for m in clause.mentions if m.first > cue.last and m.kind not in {"known", "side"}), None)
-    if region is None or region.kind != "region" or region.first - cue.last > 4:
-        return
-    for r in (region, *(m for m in clause.coordinated(region, 1) if m.kind == "region")):
-        context.negated[r.first] = cue
-        for head in clause.heads:
-            head.regions = [x for x in head.regions if x is not r]

@@ -8,11 +8,14 @@ from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.statements import MAX_SPAN, Statement
 from wristmir_ray.mining.terms import Mention
 
+_BETWEEN = frozenset({"verb", "copula", "side", "extra", "both", "view", "known", "modal", "intact", "mask", "degree"})
+
 
 def intact(clause: Clause, context: Context) -> Iterator[Statement]:
     """Yield what `intact`, `normal`, `unremarkable` say of bones, or of all of them."""
     for m in clause.mentions:
-        if m.kind == "intact" and m.first not in context.negated and not _negated(clause, m):
+        loose = m.value == "closing" and not _stands(clause, m)  # `good` alone, not `good position`
+        if m.kind == "intact" and m.first not in context.negated and not _negated(clause, m) and not loose:
             found = _intact_bones(clause, m)
             regions = [r for r in found if r.kind == "region" and not _is_growth_plate(clause, r)]
             whole = any(r.kind == "all" for r in found) or (not found and _is_verdict(clause, m))
@@ -21,9 +24,17 @@ def intact(clause: Clause, context: Context) -> Iterator[Statement]:
                 start, end = min(x.start for x in spans), max(x.end for x in spans)
                 start, end = (start, end) if end - start <= MAX_SPAN else (m.start, m.end)
                 clause.claimed.update(r.first for r in regions)
+                if any(x.kind == "unsure" and x.first < m.first for x in clause.mentions):
+                    yield Statement("fracture", start, end, Presence.UNCERTAIN, regions)
+                    continue
                 yield Statement(
                     "denial", start, end, Presence.ABSENT, [] if whole and not regions else regions, whole=whole
                 )
+
+
+def _stands(clause: Clause, m: Mention) -> bool:
+    before = clause.ending.get(m.first - 1)
+    return before is not None and before.kind in {"region", "all", "verb", "both"}
 
 
 def _negated(clause: Clause, m: Mention) -> bool:
@@ -38,7 +49,7 @@ def _is_growth_plate(clause: Clause, region: Mention) -> bool:
 
 def _intact_bones(clause: Clause, m: Mention) -> list[Mention]:
     """Return what is said to be intact: after the adjective, else the subject before it."""
-    after = next((x for x in clause.mentions if x.first > m.last and x.kind not in {"side", "view"}), None)
+    after = next((x for x in clause.mentions if x.first > m.last and x.kind not in {"side", "view", "known"}), None)
     if after is not None and after.first - m.last <= 3 and not clause.subject(m.first):
         gap = [clause.word(i) for i in range(m.last + 1, after.first)]
         if after.kind in {"region", "all", "other", "align", "bone"} and all(w.isalpha() and w != "and" for w in gap):
@@ -49,7 +60,7 @@ def _intact_bones(clause: Clause, m: Mention) -> list[Mention]:
                 return []
             joined = [r for r in clause.coordinated(x, -1) if r.kind != "region" or not clause.owned(r, direct=False)]
             return [x, *joined] if _plural(clause, x, m, joined) else [x]
-        if x.kind not in {"verb", "copula", "side", "extra", "both", "view", "known", "modal", "intact", "mask"}:
+        if x.kind not in _BETWEEN:
             return []
     return []
 
@@ -64,7 +75,7 @@ def _plural(clause: Clause, subject: Mention, m: Mention, joined: list[Mention])
 
 def _is_verdict(clause: Clause, m: Mention) -> bool:
     """Whether the clause is a bare `Normal.` or `Otherwise unremarkable.`"""
-    light = {"intact", "extra", "verb", "copula", "side", "view", "known"}
+    light = {"intact", "extra", "verb", "copula", "side", "view", "known", "both"}
     return (
         clause.last - clause.first <= 4
         and ":" not in clause.words(clause.first, clause.last)

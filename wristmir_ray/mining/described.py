@@ -3,37 +3,37 @@
 from collections.abc import Iterator
 
 from wristmir_ray.mining.attributes import read_values
-from wristmir_ray.mining.clauses import Clause, Head
+from wristmir_ray.mining.bearers import NOUNS, bearers, loose
+from wristmir_ray.mining.clauses import JOINS, Clause, Head
 from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 
-_ATTRIBUTES = frozenset({"type", "typeweak", "grade", "disp", "heal", "align", "ang"})
 _LINKS = frozenset(
-    {"of", "in", "at", "across", "about", "around", "along", "through", "to", "the", "this", "a", "an"}
-    | {"known", "previously", "noted", "seen"}
-)
-_NOUNS = frozenset(
     {
-        ("disp", "noun"),
-        ("ang", "noun"),
-        ("ang", "adj"),
-        ("heal", "healing_sign"),
-        ("heal", "healing"),
-        ("heal", "nonunion"),
+        "of",
+        "in",
+        "at",
+        "across",
+        "about",
+        "around",
+        "along",
+        "through",
+        "to",
+        "the",
+        "this",
+        "a",
+        "an",
+        "either",
+        "both",
     }
+    | {"known", "previously", "noted", "seen"}
 )
 
 
 def following_attributes(clause: Clause, head: Head) -> list[Mention]:
     """Return the attributes outside a head's noun phrase that are said of it."""
-    return [m for m in _loose(clause) if _target(clause, m) is head or (head in clause.heads and _shared(clause, m))]
-
-
-def _loose(clause: Clause) -> list[Mention]:
-    heads = {h.mention.first for h in clause.heads}
-    taken = {a.first for h in clause.heads for a in h.adjectives} | heads
-    return [m for m in clause.mentions if m.kind in _ATTRIBUTES and m.first not in taken]
+    return [m for m in loose(clause) if _target(clause, m) is head or (head in clause.heads and _shared(clause, m))]
 
 
 def _shared(clause: Clause, m: Mention) -> bool:
@@ -41,17 +41,24 @@ def _shared(clause: Clause, m: Mention) -> bool:
     if len(clause.heads) < 2:
         return False
     first, last = clause.heads[0].first, clause.heads[-1].mention.last
-    return any(b.kind == "both" and (last < b.first < m.first or m.last < b.first <= first) for b in clause.mentions)
+    return any(_is_both(clause, b) and (last < b.first < m.first or m.last < b.first <= first) for b in clause.mentions)
+
+
+def _is_both(clause: Clause, m: Mention) -> bool:
+    """Whether a word takes up all the fractures before it: `both`, `neither of them`, `none is`."""
+    after = clause.starting.get(m.last + 1)
+    alone = m.last > m.first or (after is not None and after.kind in {"verb", "disp", "heal"})
+    return m.kind == "both" or (m.kind == "neg" and clause.word(m.first) in {"neither", "none"} and alone)
 
 
 def _target(clause: Clause, m: Mention) -> Head | None:
     """Return the head of this clause that an attribute belongs to; None where it has another owner."""
-    if _bones(clause, m):
+    if bearers(clause, m):
         return None
     if any(x.kind in {"former", "latter"} and x.last < m.first for x in clause.mentions):
         return None
     after = clause.head_after(m.last)
-    if after is not None and (m.kind, m.value) in _NOUNS and _linked(clause, m.last + 1, after.first):
+    if after is not None and (m.kind, m.value) in NOUNS and _linked(clause, m.last + 1, after.first):
         return after
     for x in reversed([x for x in clause.mentions if x.last < m.first]):
         head = next((h for h in clause.heads if h.mention is x), None)
@@ -59,8 +66,9 @@ def _target(clause: Clause, m: Mention) -> Head | None:
             return head
         if (
             x.kind == "other"
+            and not clause.word(x.first).startswith("epiphys")
             and (m.kind, m.value) not in {("heal", "healing_sign"), ("align", "anatomic")}
-            and m.kind != "type"
+            and (m.kind != "type" or m.value == "plastic_bowing")
         ):
             return None
     return after if after is not None and after.neg is None else None
@@ -73,45 +81,31 @@ def _linked(clause: Clause, first: int, last: int) -> bool:
     return len(words) <= 6 and bool(words) and all(w in allowed for w in words)
 
 
-def _bones(clause: Clause, m: Mention) -> list[Mention]:
-    """Return the bones an attribute is said of without a head (`callus about the distal ulna`)."""
-    free = clause.free_regions()
-    if (bracketed := clause.before_bracket(m.first)) is not None and clause.head_inside(bracketed, m) is None:
-        return [bracketed]
-    if (m.kind, m.value) in {*_NOUNS, ("disp", "severe")} or m.kind == "heal":
-        after = next(
-            (x for x in clause.mentions if x.first > m.last and x.kind not in {"known", "side", "extra", "both"}), None
-        )
-        if after is not None and after.kind == "region" and after in free and after.first - m.last <= 5:
-            return [after, *(r for r in clause.coordinated(after, 1) if r.kind == "region")]
-    subject = [r for r in clause.subject(m.first) if r in free]
-    if subject:
-        return subject
-    before = next(
-        (
-            x
-            for x in reversed(clause.mentions)
-            if x.last < m.first and x.kind not in {"degree", "side", "both", "angdir", "neg"}
-        ),
-        None,
-    )
-    near = before is not None and before.kind == "region" and before in free and m.first - before.last <= 4
-    return [before, *(r for r in clause.coordinated(before, -1) if r in free)] if before is not None and near else []
-
-
 def attributes(clause: Clause, context: Context) -> Iterator[Statement]:
     """Yield what is said of bones without a head, or of a fracture that an earlier clause named."""
     groups: dict[tuple[str, tuple[int, ...]], list[Mention]] = {}
-    refs = [m for m in clause.mentions if m.kind in {"former", "latter", "both"}]
-    for m in _loose(clause):
+    refs = [m for m in clause.mentions if m.kind in {"former", "latter"} or _is_both(clause, m)]
+    for m in loose(clause):
         if _target(clause, m) is None and not _shared(clause, m):
             key = next((x.kind for x in reversed(refs) if x.first < m.first), refs[0].kind if refs else "")
-            groups.setdefault((key, tuple(r.first for r in _bones(clause, m))), []).append(m)
+            key = "both" if key == "neg" else key
+            groups.setdefault((key, tuple(r.first for r in bearers(clause, m))), []).append(m)
     plan = next((m.first for m in clause.mentions if m.kind == "ignore"), clause.last)
     for (ref, starts), mentions in groups.items():
         values = read_values(clause, [m for m in mentions if m.first < plan], context)
         spans = list(values.values())
-        if values:
-            start, end = min(v.start for v in spans), max(v.end for v in spans)
-            regions = [clause.starting[s] for s in starts]
-            yield Statement("attribute", start, end, regions=regions, values=values, ref=ref)
+        regions = [clause.starting[s] for s in starts]
+        if values or regions:
+            start = min((v.start for v in spans), default=mentions[0].start)
+            end = max((v.end for v in spans), default=mentions[-1].end)
+            kind = "fracture" if "fracture_type" in values and _is_gapped(clause, regions) else "attribute"
+            yield Statement(kind, start, end, regions=regions, values=values, ref=ref, head="type")
+
+
+def _is_gapped(clause: Clause, regions: list[Mention]) -> bool:
+    """Whether bones share the verb of the fracture before them (`and the ulna obliquely`)."""
+    if not regions:
+        return False
+    i = regions[0].first - (2 if clause.word(regions[0].first - 1) == "the" else 1)
+    head = clause.head_before(i)
+    return clause.word(i) in JOINS and head is not None and head.neg is None and not head.latent

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from wristmir_ray.anatomy import Presence
-from wristmir_ray.mining.attributes import Value, Values
 from wristmir_ray.mining.findings import Place
 from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.values import Value, Values
 
 _INCOMPLETE = frozenset({"buckle", "greenstick", "plastic_bowing", "transverse", "oblique"})
 
@@ -30,6 +30,8 @@ class Draft:
     values: dict[str, Value] = field(default_factory=dict)
     evidence: list[Span] = field(default_factory=list)
     weak: bool = False
+    sign: bool = False
+    """Weak, and without a word of doubt that would make it a possible fracture."""
 
     def set(self, name: str, value: Value, section: str) -> None:
         """Give a field its value, or a more precise one; the first word stays otherwise."""
@@ -51,9 +53,18 @@ class Draft:
         return a is None or b is None or (a.value == "acute") == (b.value == "acute")
 
 
+def confirmed(old: Draft, presence: Span) -> Draft:
+    """Return the draft of a fracture of the history that the body confirms: its bone and its type."""
+    evidence = [e for e in old.evidence if e.field in {"region", "fracture_type"}]
+    values = {n: v for n, v in old.values.items() if n == "fracture_type"}
+    return Draft(old.place, old.side, Presence.PRESENT, values, [*evidence, presence])
+
+
 def _refines(name: str, old: str, new: str) -> bool:
     if name == "fracture_type":
         return new.startswith(old + "_") or (old == "incomplete" and new in _INCOMPLETE)
+    if name == "healing":
+        return old == "healing" and new in {"healed", "nonunion"}
     return name == "displacement" and old == "present" and new != "none"
 
 

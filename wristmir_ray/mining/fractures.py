@@ -9,32 +9,44 @@ from wristmir_ray.mining.clauses import Clause, Head
 from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.described import following_attributes
 from wristmir_ray.mining.statements import MAX_SPAN, Statement
-from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.terms import Mention, Term
+from wristmir_ray.mining.values import Value
 
+_SHAFT = frozenset({"midshaft", "diaphyseal", "shaft", "midshafts"})
+_LONG = frozenset({"distal_radius", "distal_ulna", "distal_radius+distal_ulna"})
+_ORDERS = frozenset({"former", "latter"})
 _WHOLE = frozenset({"all", "one", "many", "verb"})
 
 
 def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statement]:
     """Yield the statements of one head: one, or one a bone where types or doubts differ."""
-    if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in head.adjectives):
-        return
-    regions = [head.mention] if head.kind == "combo" else head.regions or _fallback(clause, head)
-    own = [*head.adjectives, *following_attributes(clause, head)]
+    regions = _eponym(head) if head.kind == "combo" else head.regions or _fallback(clause, head)
+    own = [*head.adjectives, *(following_attributes(clause, head) if not head.planned else [])]
     own += [head.mention] if head.mention.kind == "type" else []
+    if head.hedge is not None:  # of what may be a fracture, sclerosis is no healing
+        own = [a for a in own if not clause.word(a.first).startswith("scler")]
+    if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in own):
+        yield from pronominal(clause, head)
+        return
     start, end = _extent(clause, head)
+    values = read_values(clause, own, context, regions) if head.neg is None else {}
+    if head.neg is None and (new := _new(clause, head)) is not None:
+        values.setdefault("healing", Value("acute", new.start, new.end))
     statement = Statement(
         "fracture",
         start,
         end,
         presence=_presence(head),
-        regions=[r for r in regions if not any(r is h for h in head.hedged_regions)],
-        values=read_values(clause, own, context, regions) if head.neg is None else {},
-        head="one" if head.kind == "weak" and not _is_sign(head) else head.kind,
+        regions=[_placed(clause, head, r) for r in regions if not any(r is h for h in head.hedged_regions)],
+        values=values,
+        head=_kind(head),
         known=head.known or head.kind in {"part", "compound"},
         second=head.second,
+        sign=_is_sign(head),
         latent=head.latent,
         plural=head.kind == "many",
-        whole=head.kind in _WHOLE or head.kind == "deny",
+        ref=_reference(clause, head),
+        whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware,
     )
     if statement.regions or not head.hedged_regions:
         yield from _dealt(clause, head, statement, context)
@@ -44,25 +56,69 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         )
 
 
+def pronominal(clause: Clause, head: Head) -> Iterator[Statement]:
+    """Yield what `it is an acute injury` says of the fracture before."""
+    start = clause.tokens[head.first].start
+    acute = {"acute", "recent", "fresh"} & set(clause.words(head.first, head.mention.last))
+    if acute and clause.word(clause.first) in {"it", "this", "these"}:
+        value = Value("acute", start, head.mention.end)
+        yield Statement("attribute", start, head.mention.end, values={"healing": value})
+
+
+def _new(clause: Clause, head: Head) -> Mention | None:
+    """Return the word that calls a fracture new: `a new fracture`, `the fracture is new`."""
+    for m in clause.mentions:
+        if m.kind == "extra" and clause.word(m.last) == "new":
+            verb = clause.ending.get(m.first - 1)
+            said = verb is not None and verb.kind == "verb" and clause.head_before(m.first) is head
+            if head.first <= m.first < head.mention.first or (said and m.last + 1 >= clause.last - 1):
+                return m
+    return None
+
+
+def _placed(clause: Clause, head: Head, region: Mention) -> Mention:
+    """Return the bone, as one of the forearm where the head says so (`midshaft fracture of the ulna`)."""
+    lead = clause.words(max(clause.first, head.first - 2), head.mention.first)
+    if not _SHAFT & set(lead) or "distal" in clause.words(region.first, region.last + 1):
+        return region
+    return replace(region, term=Term("region", "forearm", "", "")) if region.value in _LONG else region
+
+
+def _reference(clause: Clause, head: Head) -> str:
+    """Return the word before a head that says which fractures it describes (`both are of buckle type`)."""
+    kinds = _ORDERS | ({"both"} if head.kind == "type" and not head.regions else set())
+    return next((m.kind for m in reversed(clause.mentions) if m.kind in kinds and m.last < head.first), "")
+
+
+def _eponym(head: Head) -> list[Mention]:
+    """Return the bones of a head that implies its own (`Colles fracture`, `DRF`), and what is named besides."""
+    own = set(head.mention.value.split("+"))
+    return [head.mention, *(r for r in head.regions if not own & set(r.value.split("+")))]
+
+
 def _dealt(clause: Clause, head: Head, statement: Statement, context: Context) -> Iterator[Statement]:
     """Deal adjectives out to bones where each has its own; else pass the statement on.
 
     `Buckle and transverse fractures of the radius and ulna, respectively`; `mildly displaced distal
     radius and nondisplaced ulnar styloid fractures`.
     """
-    own = _respective(clause, head, statement.regions) or _interleaved(head, statement.regions)
+    own = _respective(clause, statement.regions) or _interleaved(head, statement.regions)
     if not own:
         yield statement
         return
     for region, adjectives in zip(statement.regions, own, strict=True):
         values = {**statement.values, **read_values(clause, adjectives, context)}
+        if len(adjectives) == 1 and adjectives[0].kind == "degree":  # `severely and minimally displaced, respectively`
+            values["displacement"] = Value(adjectives[0].value, adjectives[0].start, adjectives[0].end)
         yield replace(statement, regions=[region], values=values)
 
 
-def _respective(clause: Clause, head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
-    types = [a for a in head.adjectives if a.kind == "type"]
-    said = "respectively" in clause.words(clause.first, clause.last)
-    return [[t] for t in types] if said and len(types) == len(regions) > 1 else []
+def _respective(clause: Clause, regions: Sequence[Mention]) -> list[list[Mention]]:
+    """Return one attribute a bone where `respectively` deals out as many as there are bones."""
+    if len(regions) < 2 or "respectively" not in clause.words(clause.first, clause.last):
+        return []
+    lists = ([m for m in clause.mentions if m.kind == kind] for kind in ("type", "degree", "heal", "disp"))
+    return next(([[a] for a in dealt] for dealt in lists if len(dealt) == len(regions)), [])
 
 
 def _interleaved(head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
@@ -75,15 +131,22 @@ def _interleaved(head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
     return own if all(own) else []
 
 
+def _kind(head: Head) -> str:
+    """Return the kind of a head for the ledger: a denied buckle is a line that is not there."""
+    if head.kind == "weak" and not _is_sign(head):
+        return "one"
+    return "line" if head.kind == "type" and head.mention.value == "buckle" and head.neg is not None else head.kind
+
+
 def _is_sign(head: Head) -> bool:
-    """Whether a head is a mere sign (`irregularity`), not a named fracture (`buckle deformity`)."""
-    return head.kind == "weak" and not any(a.kind == "type" for a in head.adjectives)
+    """Whether a head is a mere sign (`irregularity`, `lucency`), not a named fracture (`buckle deformity`)."""
+    return head.kind in {"weak", "lucency"} and not any(a.kind == "type" for a in head.adjectives)
 
 
 def _presence(head: Head) -> Presence:
     if head.neg is not None:
         return Presence.ABSENT
-    if head.hedge is not None or _is_sign(head):
+    if head.hedge is not None or (head.kind == "weak" and _is_sign(head)):
         return Presence.UNCERTAIN
     return Presence.PRESENT
 
@@ -97,15 +160,22 @@ def _extent(clause: Clause, head: Head) -> tuple[int, int]:
 
 def _fallback(clause: Clause, head: Head) -> list[Mention]:
     """Return the bones of a head that names none: free ones before it, else after it."""
-    if head.kind in {"compound", "part"}:
+    if head.kind in {"compound", "part"} and not any(a.kind == "type" for a in head.adjectives):
+        return []
+    if head.neg is not None and any(m.kind == "hardware" and m.first < head.first for m in clause.mentions):
+        head.hardware = True  # `screws without lucency or breakage`
         return []
     if head.neg is not None:  # `the ulna is normal, without fracture`
         taken = {r.first for h in clause.heads for r in h.regions}
         free = [m for m in clause.mentions if m.kind == "region" and m.first not in taken]
-        blocking = {"other", "all"}
+        explained = any(m.kind == "link" and m.last < head.first for m in clause.mentions)
+        blocking = {"all"} if explained else {"other", "all"}  # `it represents an ossicle, not a fracture`
     else:
         free, blocking = [r for r in clause.free_regions() if not _has_statement(clause, r)], {"all", "intact"}
-        blocking |= {"other"} if head.hedge is None else set()  # `density at the styloid, ossicle versus fracture`
+        linked = any(m.kind == "link" and 0 <= head.first - m.last <= 3 for m in clause.mentions)
+        linked |= clause.word(head.first - 1) in {":", "from"}
+        # `density at the styloid, ossicle versus fracture`; `physis wide with swelling, diagnostic of a fracture`
+        blocking |= {"other"} if head.hedge is None and not linked else set()
     walls = [
         m.first
         for m in clause.mentions

@@ -7,38 +7,15 @@ subject (`the distal ulna shows a buckle fracture`, `Distal radius: no fracture`
 """
 
 from wristmir_ray.mining.claims import claim_bones
-from wristmir_ray.mining.clauses import ADJECTIVES, HEAD_KINDS, JOINS, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
+from wristmir_ray.mining.clauses import ADJECTIVES, BE, HEAD_KINDS, JOINS, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
 from wristmir_ray.mining.terms import Mention
 
 _STOPS = PREPOSITIONS | frozenset(
-    [
-        "a",
-        "an",
-        "with",
-        "there",
-        "also",
-        "by",
-        "from",
-        "as",
-        "than",
-        "then",
-        "who",
-        "whose",
-        "into",
-        "extending",
-        "seen",
-        "noted",
-        "identified",
-        "present",
-        "demonstrated",
-        "which",
-        "following",
-        "after",
-        "since",
-        "during",
-        "before",
-    ]
+    {"a", "an", "with", "there", "also", "by", "from", "as", "than", "then", "who", "whose", "into", "extending"}
+    | {"seen", "noted", "identified", "present", "demonstrated", "which", "following", "after", "since", "during"}
+    | {"before"}
 )
+_PAIRING = frozenset({"both", "neither", "either"})
 _NOUN_TYPES = frozenset({"buckle", "avulsion", "greenstick", "plastic_bowing"})
 _MAX_FILLERS = 5
 
@@ -56,7 +33,7 @@ class _Reader:
 
     def find(self) -> None:
         for m in self.clause.mentions:
-            if m.kind in HEAD_KINDS:
+            if m.kind in HEAD_KINDS and (m.kind != "proform" or self._is_proform(m)):
                 self._add(m)
         for m in self.clause.mentions:
             if m.kind == "type" and m.first not in self.clause.claimed and self._is_noun(m):
@@ -64,19 +41,38 @@ class _Reader:
         self.clause.heads = [h for h in self.clause.heads if h.kind != "injury" or self._is_bony(h)]
         self.clause.heads.sort(key=lambda h: h.mention.first)
 
+    def _is_proform(self, m: Mention) -> bool:
+        """Whether `one` stands for `fracture` (`the ulnar one`)."""
+        before = self.clause.ending.get(m.first - 1)
+        if before is not None and before.kind in {"region", "type"}:
+            return True
+        after = next((x for x in self.clause.mentions if x.first > m.last and x.kind not in {"known", "side"}), None)
+        placed = after is not None and after.kind == "region" and after.first - m.last <= 3
+        many = any(h.kind == "many" for h in self.clause.heads)
+        opened = bool(self.clause.heads) or self.clause.word(m.first - 1) in {"is", "also", "was", "another"}
+        return placed and opened and not many and self.clause.word(m.last + 1) in PREPOSITIONS
+
     def _is_bony(self, head: Head) -> bool:
         """Whether `injury` is one of bone: by its type (`torus injury`) or its place (`injury to the ulna`)."""
         after = next((x for x in self.clause.mentions if x.first > head.mention.last and x.kind != "known"), None)
         placed = after is not None and after.kind == "region" and after.first - head.mention.last <= 4
-        return placed or any(a.kind == "type" for a in head.adjectives)
+        typed = any(a.kind == "type" for a in head.adjectives)
+        typed |= bool(head.regions)  # `no ulnar injury`
+        return placed or typed or bool(self.clause.subject(head.first))  # `the ulna shows no injury`
 
     def _add(self, m: Mention) -> None:
         head = self._premodify(m)
+        head.known |= m.kind == "proform"
         self.clause.heads.append(head)
         self.clause.claimed.update({m.first}, (a.first for a in head.adjectives), (r.first for r in head.regions))
 
     def _is_noun(self, m: Mention) -> bool:
         """Whether a fracture type stands for the fracture itself (`avulsion of the ulnar styloid`)."""
+        if self.clause.listed and not self.clause.heads:
+            return True
+        following = self.clause.starting.get(m.last + 1)
+        if following is not None and following.kind == "type" and following.last > following.first:
+            return False  # `Salter-Harris II physeal fracture`
         if m.value not in _NOUN_TYPES and not m.value.startswith("salter"):
             return False
         others = [h for h in self.clause.heads if h.kind not in SIGNS]
@@ -108,10 +104,25 @@ class _Reader:
                 i -= 1
                 continue
             if not self._take(left, head):
-                break
+                before = self._paired(left, head)
+                if before is None:
+                    break
+                head.regions.insert(0, before)
+                head.first, i = before.first, before.first - 1
+                continue
             head.first = left.first
             i = left.first - 1
         return head
+
+    def _paired(self, left: Mention, head: Head) -> Mention | None:
+        """Return the bone before an article amid coordinated bones (`both the radial and the ulnar fractures`)."""
+        before = self.clause.ending.get(left.first - 2)
+        if before is None or before.kind != "region" or self.clause.word(left.first - 1) not in JOINS:
+            return None
+        if left.value != "det" or not head.regions or self.clause.owned(before, direct=False, by_noun=False):
+            return None
+        opens = {self.clause.word(k) for k in range(max(self.clause.first, left.first - 8), left.first)}
+        return before if head.kind == "many" or opens & _PAIRING else None
 
     def _is_gloss(self, i: int, head: Head) -> bool:
         """Whether the bracket at token `i` holds but an adjective: `buckle (torus) fracture`."""
@@ -162,4 +173,6 @@ class _Reader:
         m: Mention | None = adjective
         while m is not None and m.kind in ADJECTIVES:
             m = self.clause.ending.get(m.first - 1)
-        return m is None or m.kind not in {"region", "verb", "copula", *HEAD_KINDS}
+        if m is not None and m.kind == "verb":
+            return self.clause.word(m.last) not in BE
+        return m is None or m.kind not in {"region", "copula", *HEAD_KINDS}

@@ -7,17 +7,21 @@ Rules, in this order:
 - The same bone and side again is the same finding, its fields united, unless the types differ or
   the report says `second`, `another`, `separate`.
 - The strongest word wins over the whole body: present, then uncertain, then absent.
-- What the indication or the history claims makes no finding and adds no detail; its bones are what
-  `callus is seen` refers to where the body itself names none (the section stays in the evidence).
+- What the indication or the history claims makes no finding; its bones and their types are what `callus
+  is seen` refers to where the body itself names none (the section stays in the evidence).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from wristmir_ray.anatomy import Presence
-from wristmir_ray.mining.drafts import Draft, Span, places
-from wristmir_ray.mining.findings import CROPPED, Place
+from wristmir_ray.mining.drafts import Draft, Span, confirmed, places
+from wristmir_ray.mining.ellipsis import echoed
+from wristmir_ray.mining.findings import Place
+from wristmir_ray.mining.focus import Focus
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.verdict import conclude
 
 _RANK = {Presence.ABSENT: 0, Presence.UNCERTAIN: 1, Presence.PRESENT: 2}
 _SIGN_HEADS = frozenset({"weak", "lucency"})
@@ -35,23 +39,37 @@ class Ledger:
         self.header: list[Mention] = []
         self.header_filled = self.header_open = True
         self.side: str | None = None
-        self._focus: list[Draft] = []
-        self._new_focus: list[Draft] = []
+        self._focus = Focus()
         self._last: list[tuple[Place, Mention]] = []
         self._named: list[tuple[Place, Mention]] = []
         """Bones that this sentence has named without saying anything of them."""
+        self._topic: list[tuple[Place, Mention]] = []
+        """Bones last named without a statement (`Injured bone: distal radius`), for a fracture that names none."""
+        self._described: list[Mention] = []
+        """Bones that an attribute of this sentence was said of (`the ulna angulated but undisplaced`)."""
         self._pending: list[Statement] = []
+        self._said: Statement | None = None
+        self._line_denials: list[tuple[str | None, Span]] = []
+        """`no fracture line`: a denial only where the report finds no fracture."""
 
     def end_sentence(self) -> None:
         """Make what this sentence found the thing that the next one may refer to."""
         self._named = []
-        if self._new_focus:
-            self._focus, self._new_focus = self._new_focus, []
+        self._described = []
+        self._focus.turn()
 
     def add(self, statement: Statement, latent: bool) -> None:
         """Take one statement; `latent`: its section makes no findings."""
         if len(self.drafts) >= _MAX_DRAFTS:
             return
+        if statement.kind == "echo":
+            statement.regions = statement.regions or self.header
+            told = echoed(self._said, statement) if statement.regions else None
+            if told is None:
+                return
+            statement = told
+        elif statement.kind not in {"doubt", "answer"}:
+            self._said = statement
         side = statement.side or self.side
         if statement.regions and self.header_filled:
             self.header = []  # the line has moved on to other bones
@@ -63,6 +81,8 @@ class Ledger:
             self._denial(statement, side)
         elif statement.kind == "attribute":
             self._attribute(statement, side)
+        elif statement.kind == "answer":
+            self._answer(statement)
         else:
             for place, mention in self._last:
                 self._open(place, mention, side, statement)
@@ -73,7 +93,7 @@ class Ledger:
             statement.regions = list(regions)
             self._fracture(statement, statement.side or self.side)
         self._pending = []
-        self._last = self._named = [(p, r) for r in regions for p in places(r)]
+        self._last = self._named = self._topic = [(p, r) for r in regions for p in places(r)]
 
     # ------------------------------------------------------------ statements
 
@@ -82,7 +102,7 @@ class Ledger:
         pairs = [(p, r) for r in regions for p in places(r)]
         if not pairs and s.second and s.presence is not Presence.ABSENT:
             pairs = self._last  # `... and a separate oblique fracture`
-        if not pairs and not s.known:
+        if not pairs and not s.known and s.presence is not Presence.ABSENT:
             pairs = self._named  # `swelling over the radius; an underlying fracture is possible`
         if pairs:
             self._last = pairs
@@ -96,11 +116,16 @@ class Ledger:
         elif self._last and (s.presence is Presence.UNCERTAIN or s.known):
             for place, mention in self._last:
                 self._open(place, mention, side, s)
+        elif self._topic and s.presence is Presence.PRESENT and not s.plural:
+            for place, mention in self._topic:
+                self._open(place, mention, side, s)
         elif s.head not in {"weak", "lucency", "injury", "involvement", "compound", "part"}:
             self._pending.append(s)
 
     def _heading(self, s: Statement) -> list[Mention]:
         """Return the bones of the list header; a denial after its own sentence is about more than them."""
+        if s.head == "part" and s.known and self._focus.latest():
+            return []  # `Carpus: the lunate tilts with the fragment`
         return self.header if self.header_open or s.presence is not Presence.ABSENT else []
 
     def _denial(self, s: Statement, side: str | None) -> None:
@@ -112,13 +137,14 @@ class Ledger:
             self._deny_all(s, side)
 
     def _deny_all(self, s: Statement, side: str | None) -> None:
-        line = s.head == "line" and (self._focus or self._new_focus)
-        if (s.whole or s.head == "line") and not line:
-            self.denials.append((side, Span("presence", s.start, s.end, self.section)))
+        if s.whole or s.head == "line":
+            kept = self._line_denials if s.head == "line" else self.denials
+            kept.append((side, Span("presence", s.start, s.end, self.section)))
 
     def _attribute(self, s: Statement, side: str | None) -> None:
-        regions = s.regions or self.header
-        if regions:
+        regions = s.regions or self.header or self._described
+        self._described = list(regions)
+        if regions and s.values:
             for mention in regions:
                 for place in places(mention):
                     self._describe(place, mention, side, s)
@@ -135,6 +161,21 @@ class Ledger:
         elif "healing" in s.values or any(d.place is place for d in self.latents):
             self._open(place, mention, side, s)
 
+    def _answer(self, s: Statement) -> None:
+        """Settle the fractures that were just asked about, or the line of a list (`Ulna: nil`)."""
+        if s.presence is Presence.PRESENT:
+            self._pending = [replace(p, presence=s.presence) for p in self._pending]
+        elif (s.whole and self.header) or self._pending:
+            self._pending = []
+            self._denial(replace(s, kind="denial", whole=True), s.side or self.side)
+            return
+        for draft in self._focus.latest():
+            if draft.presence is Presence.UNCERTAIN:
+                draft.presence = s.presence
+                draft.values = {} if s.presence is Presence.ABSENT else draft.values
+                draft.evidence = [e for e in draft.evidence if e.field == "region"]
+                draft.evidence.append(Span("presence", s.start, s.end, self.section))
+
     def _latent(self, s: Statement, side: str | None) -> None:
         if s.kind not in {"fracture", "attribute"} or s.presence is Presence.ABSENT:
             return
@@ -148,20 +189,9 @@ class Ledger:
 
     def _referred(self, s: Statement) -> list[Draft]:
         """Return the drafts that a statement without bones speaks of."""
-        focus = self._new_focus or self._focus
-        if s.ref and len(focus) < 2 <= len(self._focus):
-            focus = self._focus
-        if s.ref in {"former", "latter"} and len(focus) > 1:
-            return [focus[0] if s.ref == "former" else focus[-1]]
-        present = [d for d in self.drafts if d.presence is not Presence.ABSENT]
-        if s.ref == "both" or (s.plural and s.known):
-            return focus if len(focus) > 1 else present
-        fitting = [d for d in focus if d.fits(s.values)] or [d for d in present if d.fits(s.values)][-1:]
-        if s.kind == "fracture" and not s.known and not s.plural:
-            return fitting[-1:]
-        if fitting or (s.kind == "attribute" and "healing" not in s.values):
-            return fitting
-        return self._promote(s)
+        found = self._focus.referred(s, [d for d in self.drafts if d.presence is not Presence.ABSENT])
+        confirms = (s.kind == "fracture" and (s.known or s.plural)) or (s.kind == "attribute" and "healing" in s.values)
+        return found or (self._promote(s) if confirms and not s.ref else [])
 
     def _promote(self, s: Statement) -> list[Draft]:
         """Turn the fractures of the history into findings where the body confirms them (`callus is seen`)."""
@@ -169,11 +199,9 @@ class Ledger:
         if not s.values or any(d.presence is not Presence.ABSENT for d in self.drafts):
             return out
         for old in {(d.place, d.side): d for d in self.latents}.values():
-            draft = Draft(old.place, old.side, Presence.PRESENT)
-            draft.evidence += [e for e in old.evidence if e.field == "region"]
-            draft.evidence.append(Span("presence", s.start, s.end, self.section))
+            draft = confirmed(old, Span("presence", s.start, s.end, self.section))
             self.drafts.append(draft)
-            self._new_focus.append(draft)
+            self._focus.take(draft)
             out.append(draft)
         return out
 
@@ -185,12 +213,12 @@ class Ledger:
         if fitting:
             draft = fitting[-1]
         else:
-            draft = Draft(place, side, s.presence, weak=s.head in _SIGN_HEADS)
+            draft = Draft(place, side, s.presence, weak=s.head in _SIGN_HEADS, sign=s.sign)
             self.drafts.append(draft)
         draft.side = draft.side or side
         self._record(draft, mention, s)
-        if draft.presence is not Presence.ABSENT and draft not in self._new_focus:
-            self._new_focus.append(draft)
+        if draft.presence is not Presence.ABSENT:
+            self._focus.take(draft)
 
     def _record(self, draft: Draft, mention: Mention, s: Statement) -> None:
         draft.evidence.append(Span("region", mention.start, mention.end, self.section))
@@ -202,6 +230,7 @@ class Ledger:
         if s.kind == "fracture" and confirms:
             named = draft.weak and s.head not in _SIGN_HEADS
             draft.weak &= not named
+            draft.sign &= s.sign
             if named or _RANK[s.presence] > _RANK[draft.presence]:
                 draft.presence = s.presence
                 draft.evidence = [e for e in draft.evidence if e.field != "presence"]
@@ -210,31 +239,10 @@ class Ledger:
             return
         for name, value in s.values.items():
             draft.set(name, value, self.section)
-        if s.kind != "denial" and draft in self.drafts and draft not in self._new_focus:
-            self._new_focus.append(draft)
-
-    # ------------------------------------------------------------ the end
+        if s.kind != "denial" and draft in self.drafts:
+            self._focus.take(draft)
 
     def close(self) -> list[Draft]:
-        """Return the findings: what is there, what is denied, in the order of `Place`."""
-        there = [d for d in self.drafts if d.presence is not Presence.ABSENT]
-        there = [
-            d
-            for d in there
-            if not d.weak or not any(o is not d and o.place is d.place and o.side == d.side for o in there)
-        ]
-        out = list(there)
-        for draft in self.drafts:
-            if draft.presence is Presence.ABSENT and not _covered(out, draft.place, draft.side):
-                out.append(draft)
-        for side, span in self.denials:
-            for place in CROPPED:
-                if not _covered(out, place, side):
-                    region = Span("region", span.start, span.end, span.section)
-                    out.append(Draft(place, side, Presence.ABSENT, {}, [region, span]))
-        order = list(Place)
-        return sorted(out, key=lambda d: (order.index(d.place), d.side or ""))
-
-
-def _covered(drafts: Iterable[Draft], place: Place, side: str | None) -> bool:
-    return any(d.place is place and (d.side == side or None in (d.side, side)) for d in drafts)
+        """Return the findings of the report."""
+        there = any(d.presence is not Presence.ABSENT for d in self.drafts)
+        return conclude(self.drafts, self.denials + ([] if there else self._line_denials))

@@ -7,17 +7,26 @@ from wristmir_ray.mining.clauses import Clause
 from wristmir_ray.mining.context import read_context
 from wristmir_ray.mining.denials import intact, spared
 from wristmir_ray.mining.described import attributes
-from wristmir_ray.mining.fractures import fractures
+from wristmir_ray.mining.ellipsis import read_answer, read_echo
+from wristmir_ray.mining.fractures import fractures, pronominal
 from wristmir_ray.mining.heads import find_heads
 from wristmir_ray.mining.statements import Statement
 
 
 def read_statements(clause: Clause) -> Iterator[Statement]:
     """Yield the statements of a clause in reading order."""
+    if (echo := read_echo(clause)) is not None:
+        echo.side = _side(clause, echo)
+        yield echo
+        return
+    if (answer := read_answer(clause)) is not None:
+        yield answer
+        return
     find_heads(clause)
     context = read_context(clause)
+    out = [s for h in clause.heads if h.kind == "deny" and h.neg is None for s in pronominal(clause, h)]
     clause.heads = [h for h in clause.heads if h.kind != "deny" or h.neg is not None]  # `the main abnormality is ...`
-    out = [*intact(clause, context), *spared(clause, context)]
+    out += [*intact(clause, context), *spared(clause, context)]
     out += [s for h in clause.heads for s in fractures(clause, h, context)]
     out += attributes(clause, context)
     kinds = {m.kind for m in clause.mentions}

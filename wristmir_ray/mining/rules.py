@@ -4,7 +4,6 @@ report -> sections -> sentences -> clauses -> statements -> ledger -> findings
 """
 
 from wristmir_ray.errors import ErrorCode, Reject
-from wristmir_ray.mining.clauses import split_clauses
 from wristmir_ray.mining.drafts import Draft
 from wristmir_ray.mining.evidence import quote
 from wristmir_ray.mining.exam import read_exam
@@ -12,8 +11,11 @@ from wristmir_ray.mining.findings import MAX_REPORT_BYTES, Finding, Record
 from wristmir_ray.mining.ledger import Ledger
 from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
+from wristmir_ray.mining.splitting import split_clauses
+from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import TermTable, load_terms
 from wristmir_ray.mining.tokens import tokenise
+from wristmir_ray.mining.wording import reword
 
 _WRIST = frozenset({"distal_radius", "distal_ulna", "ulnar_styloid", "radial_styloid", "scaphoid", "carpals"})
 _HISTORY = frozenset({"indication", "history", "comparison"})
@@ -61,7 +63,7 @@ class _Read:
 
     def __init__(self, report: str, section: Section, sentence: Sentence, terms: TermTable) -> None:
         self.section, self.sentence = section, sentence
-        self.tokens = tokenise(report, sentence.start, sentence.end)
+        self.tokens = reword(tokenise(report, sentence.start, sentence.end))
         self.mentions = terms.find(self.tokens)
         self.side: str | None = None
 
@@ -104,14 +106,34 @@ def _enter(ledger: Ledger, read: _Read) -> None:
     """Read one sentence into the ledger."""
     ledger.section = read.section.kind
     ledger.side = read.side or ledger.side
+    latent = read.section.kind in _HISTORY
     first = _header(ledger, read)
+    held: list[Statement] = []  # `mild displacement but good callus at the fracture of the radius`
     for clause in split_clauses(read.tokens, read.mentions, first):
         statements = list(read_statements(clause))
         for statement in statements:
-            ledger.add(statement, latent=read.section.kind in _HISTORY)
+            if _is_unbound(ledger, statement):
+                held.append(statement)
+                continue
+            ledger.add(statement, latent)
+            if statement.kind == "fracture" and statement.regions:
+                held = _add_all(ledger, held, latent)
         if not statements and read.section.kind in BODY and (free := clause.free_regions()):
             ledger.settle(free)
+    _add_all(ledger, held, latent)
     ledger.end_sentence()
+
+
+def _is_unbound(ledger: Ledger, s: Statement) -> bool:
+    """Whether a statement says something of a fracture that no statement has named so far."""
+    return not (ledger.drafts or s.regions or ledger.header) and (s.kind == "attribute" or s.head == "part")
+
+
+def _add_all(ledger: Ledger, statements: list[Statement], latent: bool) -> list[Statement]:
+    """Enter statements that waited for the fracture they are about; return what still waits: none."""
+    for statement in statements:
+        ledger.add(statement, latent)
+    return []
 
 
 def _header(ledger: Ledger, read: _Read) -> int:

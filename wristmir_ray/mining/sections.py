@@ -7,6 +7,7 @@ person's claim.
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wristmir_ray.mining.terms import expand, read_data
@@ -27,21 +28,29 @@ def _headings() -> str:
 
 
 _HEADING = re.compile(
-    r"(?:(?<=\n)|\A|(?<=[.;!?\]]\s)|(?<=[.;!?]\s\s))[ \t>*#_]*(?:" + _headings() + r")"
+    r"(?:(?<=\n)|\A|(?<=[.;!?\]|]\s)|(?<=[.;!?]\s\s)|(?<=//\s)|(?<=//))[ \t>*#_]*(?:" + _headings() + r")"
     r"[ \t*_]*(?:\(?[ \t]*(?:right|left|bilateral)?[ \t]*\)?)"
     r"(?::+|[ \t]+[-\u2013\u2014]+(?=[ \t\n])|[ \t]*(?=\r?\n))",
     re.IGNORECASE,
 )
 _TITLE = re.compile(
     r"(?:(?<=\n)|\A|(?<=[.;!?]\s))[ \t>*#_]*(?P<title>(?:[^\n.:;]{0,40}\b)?"
-    r"(?:x-?\s?rays?|xr|cr|dx|radiographs?|radiography|plain films?|films?|series|views?)\b[^\n.:;]{0,60}"
+    r"(?:x-?\s?rays?|xr|cr|dx|radiographs?|radiography|plain films?|films?|series|views?"
+    r"|mri|mr|ct|cbct|ultrasound|scan)\b[^\n.:;]{0,60}"
     r"|(?:left|right|l|r|bilateral|both)\b[^\n.:;]{0,12}\b(?:wrists?|forearms?)\b[^\n.:;]{0,60}?(?=:))"
     r"(?::|\.?[ \t]*(?=\n)|\.(?=[ \t]))",
     re.IGNORECASE,
 )
+_DETAILS = re.compile(r"[\W_]*(?:details?|notes?|information|info|data|background)[\W_]*", re.IGNORECASE)
+_UNKNOWN = re.compile(r"(?:(?<=\n)|\A)[ \t>*#_]*(?P<label>[A-Za-z][A-Za-z&/' -]{0,30}?)[ \t*_]*:(?=[ \t*\n])")
+_BONE_LABEL = re.compile(
+    r"radi(?:us|al)|uln|styloid|scaphoid|carp|wrist|forearm|bone|joint|soft|side|left|right|view|age|sex|name|date|time|pain"
+    r"|swell|tender|hand|dominan|refer|physician|doctor|mrn|dob|since|allerg|weight|height",
+    re.IGNORECASE,
+)
 _STATES = re.compile(
     r"fract|\bf?fx|#|normal|unremark|negative|\bno\b|intact|show|demonstr|reveal|confirm|compar|prior|previous|which|recommend"
-    r"|repeat|follow|obtained|suggest|healing|\bthere\b|may be",
+    r"|repeat|follow|obtained|suggest|healing|\bthere\b|may be|lucen|cort|\bseen|\bonly\b|on (?:one|the)|visib",
     re.IGNORECASE,
 )
 """Words of a sentence: a line with one of them is no title, though it speaks of radiographs."""
@@ -50,11 +59,13 @@ _STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
 )
-_BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?\d{1,2}[.)](?=[ \t])[ \t]*)")
+_BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?(?:\d{1,2}|[a-hA-H])[.)](?=[ \t])[ \t]*)")
 _OPEN_END = re.compile(
     r"(?:[,(/&+-]|\b(?:of|the|a|an|in|with|and|or|no|at|to|is|are|distal|for|by|through|without|not))\s*$",
     re.IGNORECASE,
 )
+_LABEL = re.compile(r"[ \t]*[A-Za-z][\w /()]{0,30}:")
+_LETTERHEAD_CHARS = 100
 _WRAP_CHARS = 55
 """A line this long that ends without a stop was wrapped by the editor, so its sentence goes on."""
 
@@ -80,11 +91,12 @@ class Sentence:
 def split_sections(text: str) -> list[Section]:
     """Return the sections in order; text before the first heading is `body`."""
     marks = [(m.start(), m.end(), m.lastgroup or "body") for m in _HEADING.finditer(text) if _stands(text, m)]
+    marks = [(a, b, _in_place(text[a:b], kind, [k for _, _, k in marks[:i]])) for i, (a, b, kind) in enumerate(marks)]
     found = [m for m in _TITLE.finditer(text) if not _STATES.search(m.group("title"))]
     titles = [(m.start("title"), m.end(), "title") for m in found]
     taken = [(a, b) for a, b, _ in marks]
     marks += [t for t in titles if not any(a < t[1] and t[0] < b for a, b in taken)]
-    marks.sort()
+    marks = _with_unknown(text, sorted(marks))
     out: list[Section] = []
     if not marks or marks[0][0] > 0:
         out.append(Section("body", 0, marks[0][0] if marks else len(text)))
@@ -94,10 +106,44 @@ def split_sections(text: str) -> list[Section]:
             out += [Section("procedure", start, end), Section("body", end, stop)]
         else:
             out.append(Section(kind, end, stop))
-    filled = {s.kind for s in out if text[s.start : s.end].strip()}
+    filled = {s.kind for i, s in enumerate(out) if _is_filled(text[s.start : s.end].strip(), s.kind, i == 0)}
     last = max((i for i, s in enumerate(out) if s.kind not in _SHUT), default=-1)
     described = bool(filled & {"findings", "body"})
     return [p for i, s in enumerate(out) for p in _release_body(text, s, described, bool(filled & BODY), i == last)]
+
+
+def _in_place(heading: str, kind: str, before: Sequence[str]) -> str:
+    """Return what a heading means where it stands: `Details:` below a result are findings, above they are history."""
+    summed_up = not BODY.isdisjoint(before)
+    return "findings" if summed_up and kind == "history" and _DETAILS.fullmatch(heading) else kind
+
+
+def _with_unknown(text: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Let a heading that no table knows end a history: what stands below it is read as body.
+
+    The label stays with it (`Fracture: distal radius`). At the top, above findings under their own
+    heading, it opens a history. A label that names a bone or a side is no heading but a line of a
+    template, and so is one of lower case within the text.
+    """
+    out = list(marks)
+    for m in _UNKNOWN.finditer(text):
+        above = [k for a, _, k in marks if a <= m.start()]
+        inside = above[-1] if above else "top" if marks and marks[0][2] == "findings" else "body"
+        known = any(a < m.end() and m.start() < b for a, b, _ in marks)
+        label = m.group("label")
+        if inside in _SHUT or inside == "title" or known or _BONE_LABEL.search(label):
+            continue
+        if not label[:1].isupper() and m.start():
+            continue
+        at_top = inside == "top"
+        out.append((m.start(), m.end() if at_top else m.start(), "indication" if at_top else "body"))
+    return sorted(out)
+
+
+def _is_filled(text: str, kind: str, opens: bool) -> bool:
+    """Whether a section says something; a line above the first heading may be but a title (`RADIOLOGY REPORT`)."""
+    letterhead = opens and kind == "body" and len(text) <= _LETTERHEAD_CHARS and not _STATES.search(text)
+    return bool(text) and not letterhead
 
 
 def _stands(text: str, m: re.Match[str]) -> bool:
@@ -165,7 +211,7 @@ def _line_ends(text: str, begin: int, at: int, after: int, end: int) -> bool:
     wrapped = len(line) >= _WRAP_CHARS and line[-1] not in ".;:!?"
     if _BULLET.match(rest):
         return True
-    if not wrapped and re.match(r"[ \t]*[A-Za-z][\w /]{0,30}:", rest):
+    if _LABEL.match(rest) and (not wrapped or (rest.lstrip()[0].isupper() and not _OPEN_END.search(line))):
         return True
     if _OPEN_END.search(line) or rest.lstrip()[0].islower():
         return False

@@ -4,13 +4,15 @@ fracture   a head with its presence, bones, type, displacement, healing, ...
 denial     bones said to be intact (`the ulna is normal`), or all of them (`bones are intact`)
 attribute  something said of a fracture that another clause named (`there is callus`)
 doubt      a hedge without a head (`... but cannot be excluded`)
+answer     `yes` or `no` to the question before (`? fracture - none`)
+echo       the statement before, of other bones (`and so is the ulna`)
 """
 
 from dataclasses import dataclass, field
 
 from wristmir_ray.anatomy import Presence
-from wristmir_ray.mining.attributes import Values
 from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.values import Values
 
 MAX_SPAN = 400
 """Characters of the longest quote that carries a statement."""
@@ -30,10 +32,12 @@ class Statement:
     """Kind of the head: one, many, line, weak, part, ..., type, combo, deny."""
     known: bool = False
     second: bool = False
+    sign: bool = False
+    """A mere sign (`widening`) that no word calls a fracture, not even a possible one."""
     latent: bool = False
     plural: bool = False
     whole: bool = False
     """A denial of every bone."""
     ref: str = ""
-    """former, latter or both."""
+    """former, latter or both; of an echo: same, yes, no or maybe."""
     side: str | None = None

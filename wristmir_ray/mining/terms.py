@@ -3,8 +3,8 @@
 `terms.csv` holds the clinical terms and `cues.csv` the words of negation and hedging. Both are
 expanded into one prefix tree over words, matched longest first. A word that no
 phrase holds is read as the one vocabulary word of six letters or more at edit distance 1 (insertion, deletion,
-substitution, transposition): typing errors. Words of negation never take part in that, neither as
-what is meant nor as what is mended: they decide too much.
+substitution, transposition), else with the same inner letters in another order: typing errors. Words of negation
+never take part in that, neither as what is meant nor as what is mended: they decide too much.
 """
 
 import csv
@@ -17,11 +17,11 @@ from importlib import resources
 from wristmir_ray.mining.tokens import Token
 
 _GRADES = {
-    "salter_harris_i": "i 1 one",
-    "salter_harris_ii": "ii 2 two ll 11",
-    "salter_harris_iii": "iii 3 three",
-    "salter_harris_iv": "iv 4 four",
-    "salter_harris_v": "v 5 five",
+    "salter_harris_i": "i 1 one 1st",
+    "salter_harris_ii": "ii 2 two ll 11 2nd",
+    "salter_harris_iii": "iii 3 three 3rd",
+    "salter_harris_iv": "iv 4 four 4th",
+    "salter_harris_v": "v 5 five 5th",
 }
 _SALTER = (
     "salter harris",
@@ -32,6 +32,7 @@ _SALTER = (
     "s / h",
     "salterharris",
     "saltar harris",
+    "salter and harris",
     "s . h .",
     "s . h",
 )
@@ -103,9 +104,11 @@ class TermTable:
         negations = {p for t, p in phrases if t.kind in _NEVER_MENDED}
         fuzzy = {w for t, p in phrases if t.kind not in _NEVER_MENDED for w in p.split() if w.isalpha()} - negations
         self._deletes: dict[str, set[str]] = {}
+        self._jumbled: dict[str, set[str]] = {}
         for word in sorted(w for w in fuzzy if len(w) >= _MIN_FUZZY):
             for key in _deletions(word):
                 self._deletes.setdefault(key, set()).add(word)
+            self._jumbled.setdefault(_letters(word), set()).add(word)
         self._mended = {wrong: t.value for t, wrong in terms if t.kind == "spelling"}
         self._bound = len(self._mended) + 50_000  # texts are arbitrary
 
@@ -123,7 +126,7 @@ class TermTable:
             return word
         if len(self._mended) < self._bound:
             near = set().union(*(self._deletes.get(k, set()) for k in _deletions(word)))
-            near = {w for w in near if is_one_edit(word, w)}
+            near = {w for w in near if is_one_edit(word, w)} or self._jumbled.get(_letters(word), set())
             self._mended[word] = (
                 min(near, key=lambda w: (w[-1] != word[-1], abs(len(w) - len(word)), w)) if near else word
             )
@@ -145,15 +148,31 @@ class TermTable:
                 continue
             if term.kind == "angdir" and words[i] in {"radial", "ulnar"}:
                 last = i  # the noun after the direction is a mention of its own
+            elif term.kind == "region":  # `distal radial growth plate fracture`: a type, not the physis
+                last = next((k - 1 for k in (last - 1, last) if k > i and self._is_type(words, k, last)), last)
             out.append(Mention(term, i, last, tokens[i].start, tokens[last].end))
             i = last + 1
         return out
+
+    def _is_type(self, words: Sequence[str], i: int, last: int) -> bool:
+        """Whether a fracture type starts at word `i` and reaches beyond word `last`."""
+        node: _Node | None = self._root
+        for k, word in enumerate(words[i : i + 4], i):
+            node = node.next.get(word) if node is not None else None
+            if node is not None and k > last and node.term is not None and node.term.kind in {"type", "typeweak"}:
+                return True
+        return False
 
 
 def _deletions(word: str) -> Iterator[str]:
     yield word
     for i in range(len(word)):
         yield word[:i] + word[i + 1 :]
+
+
+def _letters(word: str) -> str:
+    """Return what a word keeps when its inner letters are jumbled."""
+    return word[0] + "".join(sorted(word[1:-1])) + word[-1]
 
 
 def is_one_edit(a: str, b: str) -> bool:

@@ -7,6 +7,8 @@ _WORD = re.compile(
     r"(?:w/o|r/o|s/p|h/o|f/u|b/l)(?![^\W\d_])|\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![^\W\d_])|[^\W\d_]+(?:['’](?:t|s)(?![^\W\d_]))?"
     r"|\d+(?:\.\d+)?|##|[^\w\s]|_"
 )
+_SILENT = frozenset("[]{}*'\"’‘“”")
+"""Marks that templates and quotations put around words."""
 _HYPHENS = {"-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212"}
 
 
@@ -29,7 +31,7 @@ def tokenise(text: str, start: int, end: int) -> list[Token]:
     for m in _WORD.finditer(text, start, end):
         word = m.group()
         a, b = m.span()
-        if not word.isprintable():
+        if word in _SILENT or not word.isprintable():
             continue
         if word in _HYPHENS:
             blank = a == start or b == end or text[a - 1].isspace() or text[b].isspace()

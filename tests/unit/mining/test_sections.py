@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wristmir_ray.mining.rules import mine
 from wristmir_ray.mining.sections import split_sections, split_sentences
 
 
@@ -67,3 +68,30 @@ def test_a_sentence_that_speaks_of_radiographs_is_no_title() -> None:
 )
 def test_sentences(text: str, expected: list[str]) -> None:
     assert [text[s.start : s.end] for s in split_sentences(text, 0, len(text))] == expected
+
+
+FRACTURE = "Buckle fracture of the distal radius."
+CLAIM = "Fell, ulnar styloid fracture?"
+
+
+@pytest.mark.parametrize(
+    ("report", "kinds"),
+    [
+        (f"Wrist L pa/lat.\nHistory: {CLAIM}\nAspect: {FRACTURE}", ["body", "history", "body"]),
+        (f"Bystander account: {CLAIM}\nFindings: {FRACTURE}", ["indication", "findings"]),
+        (f"q: {CLAIM} // report: {FRACTURE}", ["indication", "findings"]),
+        (f"Result: {FRACTURE}\nDetails: The ulna is intact.\nRequest: {CLAIM}", ["findings", "findings", "indication"]),
+        (f"Details: {CLAIM}\nResult: {FRACTURE}", ["history", "findings"]),
+        (f"Findings:\nDistal radius: buckle fracture.\nUlna: intact.\nHistory: {CLAIM}", ["findings", "history"]),
+    ],
+)
+def test_a_heading_means_what_its_place_makes_of_it(report: str, kinds: list[str]) -> None:
+    assert [s.kind for s in split_sections(report)] == kinds
+    found = {f.region.value: f.presence.value for f in mine(report).findings}
+    assert found["distal_radius"] == "present"
+    assert found.get("ulnar_styloid") is None
+
+
+def test_a_line_of_views_above_a_history_is_no_body() -> None:
+    report = f"Left wrist 2 vw.\nCLINICAL: {CLAIM}\n{FRACTURE}"
+    assert [f.region.value for f in mine(report).findings] == ["distal_radius"]

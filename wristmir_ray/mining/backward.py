@@ -1,0 +1,85 @@
+"""Cues that look back (`is not seen`, `cannot be excluded`), and bones that a negation spares."""
+
+from wristmir_ray.mining.clauses import Clause, Head
+from wristmir_ray.mining.terms import Mention
+
+_ADVERBS = frozenset({"yet", "now", "currently", "fully", "completely", "any", "significantly", "as"})
+
+
+def deny_before(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
+    """Deny what stands before a cue: the nearest head and those joined to it by `or`, a noun, else its subject."""
+    subject = clause.subject(cue.first) if clause.head_before(cue.first) is None else []
+    for m in reversed([x for x in clause.mentions if x.last < cue.first]):
+        head = next((h for h in clause.heads if h.mention is m), None)
+        if head is not None:
+            _deny_coordinated(clause, head, cue)
+            return
+        if m.kind in {"disp", "heal", "ang"} and not any(a is m for h in clause.heads for a in h.adjectives):
+            if m.value != "none":  # `is undisplaced and shows none`
+                negated[m.first] = cue
+            return
+        if m.kind == "other":
+            return
+    for region in subject:
+        negated[region.first] = cue
+
+
+def _deny_coordinated(clause: Clause, head: Head, cue: Mention) -> None:
+    head.neg = head.neg or cue
+    at = clause.heads.index(head)
+    if at and clause.word(head.first - 1) in {"or", "nor"}:
+        _deny_coordinated(clause, clause.heads[at - 1], cue)
+
+
+def doubt_before(clause: Clause, cue: Mention) -> None:
+    """Make the head before a cue, else the one after it, uncertain."""
+    head = clause.head_before(cue.first) or clause.head_after(cue.last)  # `there is suspected fracture`
+    if head is not None and head.known and any(m.kind == "ignore" and m.first < head.first for m in clause.mentions):
+        return  # `should the fracture displace, surgery may be needed`
+    if head is not None and (head.neg is None or head.neg.first > head.mention.first):
+        head.hedge = cue
+        head.neg = None
+
+
+def deny_predicate(clause: Clause, head: Head, negated: dict[int, Mention]) -> None:
+    """Move a negation from a fracture to what its verb says (`neither fracture is displaced`)."""
+    verb = _verb(clause, head)
+    if head.neg is None or head.neg.first > head.mention.first or verb is None:
+        return
+    said = next((m for m in clause.mentions if m.first > verb.last and m.kind not in {"copula", "degree"}), None)
+    if said is None or said.kind not in {"disp", "heal", "ang"} or said.first - verb.last > 3:
+        return
+    covered = {i for m in clause.mentions for i in range(m.first, m.last + 1)}
+    between = [clause.word(i) for i in range(verb.last + 1, said.first) if i not in covered]
+    if set(between) <= _ADVERBS:
+        negated[said.first] = head.neg
+        head.neg, head.known = None, True
+
+
+def _verb(clause: Clause, head: Head) -> Mention | None:
+    """Return the verb of a noun phrase, which may name bones after its head (`of the radius and ulna`)."""
+    for m in clause.mentions:
+        if m.first > head.mention.last:
+            if m.kind == "verb":
+                return m
+            if m.kind not in {"known", "region", "side", "both"}:
+                return None
+    return None
+
+
+def spared_bones(clause: Clause, cue: Mention) -> list[Mention]:
+    """Return the bones after `but not`, `sparing`, unless they only say which fracture is meant."""
+    region = next((m for m in clause.mentions if m.first > cue.last and m.kind not in {"known", "side"}), None)
+    if region is None or region.kind != "region" or region.first - cue.last > 4:
+        return []
+    if any(h.first <= region.first < h.mention.first for h in clause.heads):
+        return []
+    return [region, *(m for m in clause.coordinated(region, 1) if m.kind == "region")]
+
+
+def spare(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
+    """Deny the bones after `but not`, `sparing`."""
+    for r in spared_bones(clause, cue):
+        negated[r.first] = cue
+        for head in clause.heads:
+            head.regions = [x for x in head.regions if x is not r]
