@@ -25,6 +25,7 @@ class Locator:
         history, the earlier over the later. A quote never begins or ends inside a word: `ulna` does
         not stand in `ulnar`.
         """
+        quote = quote.strip()
         exact = [(i, i + len(quote)) for i in _occurrences(self._report, quote)]
         return self._best(exact) or self._best(self._alike(quote))
 
