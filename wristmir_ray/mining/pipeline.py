@@ -103,15 +103,16 @@ def _mine_by_model(config: MiningConfig) -> Summary:
 
 
 def _model_settings(config: MiningConfig) -> dict[str, Any]:
-    """Return what changes answers; before any work, say so when nobody could answer."""
+    """Return what changes answers."""
     if config.engine == "http":
-        check_endpoint(config.http)
         return config.http.model_dump(mode="json", include={"url", "model", "max_tokens", "guided"})
     return config.vllm.model_dump(mode="json", include={"model", "max_model_len", "max_tokens", "engine_kwargs"})
 
 
 def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: int) -> Dataset:
     """Ask for the open rows, pass the others on. ATTEMPTS -> ATTEMPTS, 1:1."""
+    if config.engine == "http":
+        check_endpoint(config.http)
     place = raydata.tasks(config.reports)
     asked = rows.map_batches(_of_status, fn_kwargs={"open_rows": True}, **place)
     settled = rows.map_batches(_of_status, fn_kwargs={"open_rows": False}, **place)
