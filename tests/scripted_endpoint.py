@@ -53,10 +53,10 @@ _TEXTS = {
 class Script:
     """Counts what was asked, and answers."""
 
-    def __init__(self, slow_s: float) -> None:
+    def __init__(self, slow_s: float, pace_s: float) -> None:
         self.asked: Counter[str] = Counter()
         self.at_once = self.most_at_once = 0
-        self.slow_s = slow_s
+        self.slow_s, self.pace_s = slow_s, pace_s
         self._lock = threading.Lock()
 
     def reply(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -74,7 +74,7 @@ class Script:
         word = text.split("[")[1].split("]")[0] if "[" in text else ""
         with self._lock:
             self.asked[text] += 1
-        time.sleep(self.slow_s if word == "slow" else 0.02)
+        time.sleep(self.slow_s if word == "slow" else self.pace_s)
         if word == "busy" and self.asked[text] <= 2:
             return 429, {}
         if word in {"down", "bad"}:
@@ -88,9 +88,9 @@ class Script:
 
 
 @contextmanager
-def scripted_endpoint(slow_s: float = 5.0) -> Iterator[tuple[str, Script]]:
+def scripted_endpoint(slow_s: float = 5.0, pace_s: float = 0.02) -> Iterator[tuple[str, Script]]:
     """Serve on a free port; yield the base address and the script."""
-    script = Script(slow_s)
+    script = Script(slow_s, pace_s)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -1,12 +1,17 @@
 """Mining by language models on a real local Ray: a real vLLM engine with a tiny random Gemma 3, a scripted endpoint."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import REPO
 from tests.integration.test_mine_reports import publish
 from tests.scripted_endpoint import Script, report, scripted_endpoint
 from tests.tiny_gemma import make_tiny_gemma
@@ -14,7 +19,7 @@ from wristmir_ray import keys, storage
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.mining.config import HttpConfig, MiningConfig, VllmConfig
 from wristmir_ray.mining.pipeline import mine
-from wristmir_ray.schemas import ATTEMPTS, FINDINGS, REPORTS
+from wristmir_ray.schemas import ATTEMPTS, EXAMS, FINDINGS, REPORTS
 
 pytestmark = pytest.mark.ray
 
@@ -128,6 +133,40 @@ def test_equal_reports_are_asked_for_once_and_good_ones_never_again(
     publish_reports(tmp_path, [report(1), report(1), report(2)])
     mine(MiningConfig(**common(tmp_path, engine="http", http=http(endpoint[0]))))
     assert sorted(endpoint[1].asked.values()) == [1, 1]
+
+
+@pytest.mark.fault
+def test_a_killed_job_asks_again_only_for_what_was_in_flight(local_ray: None, tmp_path: Path) -> None:
+    """Kill -9 at about half, start again: each report has one row; those asked for twice were in flight."""
+    with scripted_endpoint(pace_s=0.2) as (url, script):
+        _kill_and_resume(tmp_path, url, script)
+
+
+def _kill_and_resume(tmp_path: Path, url: str, script: Script) -> None:
+    texts = [report(n) for n in range(96)]
+    by_id = publish_reports(tmp_path, texts)
+    exam = {"source_id": "s", "exam_id": "e", "report_id": keys.report_id(texts[0]), "split": "test"}
+    publish(tmp_path, EXAMS, [exam])
+    settings = {"root": tmp_path, "engine": "http", "http.url": url, "http.concurrency": 2, "fragment_rows": 8}
+    argv = [sys.executable, str(REPO / "jobs" / "mine_reports.py")]
+    argv += [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    with open(tmp_path / "log", "w") as out:
+        process = subprocess.Popen(argv, stdout=out, stderr=out, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while script.asked.total() < len(texts) // 2 and time.monotonic() < deadline:
+        assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = findings(tmp_path)
+    assert rows.keys() == by_id.keys()
+    assert {r["status"] for r in rows.values()} == {"ok"}
+    twice = sum(n - 1 for n in script.asked.values())
+    print(f"asked for again after the kill: {twice} of {len(texts)}")
+    assert set(script.asked.values()) <= {1, 2}
+    assert twice <= 32, "more than the batches in flight were lost"
 
 
 def test_an_endpoint_that_is_not_there_is_one_line_before_any_work(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ray.data import Dataset
 
 from wristmir_ray import keys, raydata, storage
 from wristmir_ray.config import PoolConfig
+from wristmir_ray.errors import ConfigError
 from wristmir_ray.job import Summary
 from wristmir_ray.mining.attempts import OPEN, judge_answers, refuse_reports
 from wristmir_ray.mining.config import MiningConfig
@@ -36,9 +37,12 @@ def run(config: MiningConfig) -> Summary:
 
     Raises:
         NotPublished: there are no reports or no exams; run the ingest job first.
+        ConfigError: every exam was rejected: there is nothing to caption.
     """
     started = time.monotonic()
-    storage.published(config.root, EXAMS.name)
+    exams = storage.published(config.root, EXAMS.name)
+    if exams.rows == sum(exams.rejects.values()):
+        raise ConfigError(f"no exam under {config.root} is good; see why in the rejects of its ingest, then mine")
     findings = mine(config)
     seconds = time.monotonic() - started
     captions = caption(config)
@@ -97,7 +101,7 @@ def _mine_by_model(config: MiningConfig) -> Summary:
 
     def ask_again(answered: Dataset) -> Dataset:
         rows = _ask(answered, config, lead, 2) if left else answered
-        return rows.map_batches(_as_findings, **place)
+        return rows.map_batches(_as_findings, **{**place, "batch_size": None})
 
     return _run_findings(second, ATTEMPTS, ask_again)
 
@@ -113,8 +117,12 @@ def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: 
     """Ask for the open rows, pass the others on. ATTEMPTS -> ATTEMPTS, 1:1."""
     if config.engine == "http":
         check_endpoint(config.http)
-    place = raydata.tasks(config.reports)
+    place = {
+        **raydata.tasks(config.reports),
+        "batch_size": None,
+    }  # as blocks come: waiting for more rows delays writing
     asked = rows.map_batches(_of_status, fn_kwargs={"open_rows": True}, **place)
+    asked = asked.repartition(target_num_rows_per_block=config.fragment_rows)  # a block's answers are kept together
     settled = rows.map_batches(_of_status, fn_kwargs={"open_rows": False}, **place)
     answers = ask_endpoint(asked, config) if config.engine == "http" else ask_vllm(asked, config.vllm)
     judged = answers.map_batches(judge_answers, fn_kwargs={"lead": lead, "attempt": attempt}, **place)

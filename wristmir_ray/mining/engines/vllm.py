@@ -39,7 +39,9 @@ def ask(reports: Dataset, config: VllmConfig) -> Dataset:
         postprocess_map_kwargs=_SMALL,
     )
     projection = {"max_tokens": config.max_tokens}
-    return processor(reports).map_batches(_project, fn_kwargs=projection, batch_format="pyarrow", **_SMALL)
+    return processor(reports).map_batches(
+        _project, fn_kwargs=projection, batch_format="pyarrow", batch_size=None, **_SMALL
+    )
 
 
 def _processor_config(config: VllmConfig) -> Any:
