@@ -64,7 +64,7 @@ bench: .venv/.dev ## benchmarks against fair peers, one JSON line each; exit cod
 	$(BIN)/python tests/bench/run.py
 
 lock: $(BIN)/uv ## compile requirements/*.in to *.txt (no address of an index is written)
-	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 --overrides requirements/overrides.txt requirements/dev.in -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 requirements/demo.in -c requirements/dev.txt -o requirements/demo.txt
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 requirements/gpu.in -o requirements/gpu.txt
 

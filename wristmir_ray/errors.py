@@ -79,6 +79,8 @@ class ErrorCode(StrEnum):
     REPORT_TOO_LONG = "report_too_long"
     NOT_A_WRIST_REPORT = "not_a_wrist_report"
     INVALID_RECORD = "invalid_record"
+    NO_ANSWER = "no_answer"
+    """The language model gave none: its endpoint, its engine or the time ran out; `failure_class` says which."""
     NO_REPORT = "no_report"
     """An exam without a report has no caption."""
     NO_FINDINGS = "no_findings"

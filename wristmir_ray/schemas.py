@@ -122,6 +122,12 @@ FINDINGS = Table(
 )
 """A row is one report's structured record; status is ok, repaired or rejected."""
 
+ATTEMPTS = Table(
+    "attempts", ("report_id",), pa.schema([*FINDINGS.schema, ("text", pa.string()), ("hint", pa.string())])
+)
+"""A row is what a language model's first answer came to: a row of FINDINGS, or status `open` with the report's
+text and the hint for a second try. An intermediate table of the mining job."""
+
 CAPTIONS = Table(
     "captions",
     ("exam_id", "region"),

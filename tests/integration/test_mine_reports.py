@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from wristmir_ray import keys, storage
-from wristmir_ray.errors import NotPublished
+from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.mining.config import MiningConfig
 from wristmir_ray.mining.pipeline import mine, run
 from wristmir_ray.schemas import CAPTIONS, EXAMS, FINDINGS, REPORTS, Table, conform
@@ -123,6 +123,13 @@ def test_without_exams_nothing_starts(tmp_path: Path) -> None:
         run(config(tmp_path))
 
 
+def test_without_a_good_exam_the_mend_is_named(tmp_path: Path) -> None:
+    publish(tmp_path, REPORTS, [{"report_id": "r", "text": TEXTS["radius"]}])
+    publish(tmp_path, EXAMS, [])
+    with pytest.raises(ConfigError, match="no exam"):
+        run(config(tmp_path))
+
+
 def program() -> ModuleType:
     spec = importlib.util.spec_from_file_location("mine_reports", JOB)
     assert spec is not None
@@ -134,7 +141,7 @@ def program() -> ModuleType:
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
-    [(["--engine", "vllm"], "engine"), (["--no_such_setting", "1"], "no_such_setting"), ([], "exams")],
+    [(["--engine", "oracle"], "engine"), (["--no_such_setting", "1"], "no_such_setting"), ([], "exams")],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

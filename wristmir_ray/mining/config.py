@@ -1,16 +1,52 @@
 """Settings of report mining."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from wristmir_ray.config import JobConfig, PoolConfig
+from wristmir_ray.config import JobConfig, PoolConfig, Section
+
+
+class VllmConfig(Section):
+    """The `vllm` engine: replicas of one model on the cluster's GPUs."""
+
+    model: str = Field(
+        "google/medgemma-27b-text-it", description="hub name, local folder or s3:// prefix of the weights"
+    )
+    replicas: int = Field(1, ge=1, description="engines; each reserves tensor_parallel GPUs")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs that share one engine's weights")
+    accelerator_type: str | None = Field(None, description="Ray's name of the GPU, e.g. L4; default any")
+    device: Literal["gpu", "cpu"] = Field("gpu", description="cpu is for tests of the path, with a tiny model")
+    max_model_len: int = Field(8192, ge=1024, description="tokens of prompt, report and answer together")
+    max_tokens: int = Field(3072, ge=64, description="tokens an answer may have; more is failure class `length`")
+    batch_size: int = Field(64, ge=1, description="reports handed to an engine at a time")
+    max_concurrent_batches: int = Field(4, ge=1, description="batches in an engine, so that it never runs dry")
+    engine_kwargs: dict[str, Any] = Field({}, description="further vLLM engine arguments, e.g. {dtype: bfloat16}")
+    env: dict[str, str] = Field({}, description="environment of the engines, e.g. {HF_HOME: /models}; no secrets")
+
+
+class HttpConfig(Section):
+    """The `http` engine: an endpoint of the OpenAI protocol. Its bearer token stands in WRISTMIR_LLM_KEY."""
+
+    url: str = Field("http://127.0.0.1:8001/v1/", pattern=r"^https?://.+/$", description="base address, ends with /")
+    model: str = Field("google/medgemma-27b-text-it", description="the model's name at the endpoint")
+    concurrency: int = Field(16, ge=1, description="requests at a time, a worker")
+    workers: int = Field(1, ge=1, description="workers that ask")
+    timeout_s: float = Field(120.0, gt=0, description="longest wait for one answer")
+    retries: int = Field(4, ge=0, description="further tries of a request that failed in passing")
+    backoff_s: float = Field(1.0, gt=0, description="pause before the second try; doubles each time")
+    max_tokens: int = Field(3072, ge=64, description="tokens an answer may have; more is failure class `length`")
+    guided: Literal["json_schema", "json_object", "none"] = Field(
+        "json_schema", description="how the endpoint is asked for JSON; answers are validated whatever it does"
+    )
 
 
 class MiningConfig(JobConfig):
     """Settings of `jobs/mine_reports.py`."""
 
-    engine: Literal["rules"] = Field("rules", description="what reads the reports")
+    engine: Literal["rules", "vllm", "http"] = Field("rules", description="what reads the reports")
+    vllm: VllmConfig = VllmConfig()
+    http: HttpConfig = HttpConfig()
     reports: PoolConfig = PoolConfig(batch_size=256)
     """Where reports are read."""
     captions: PoolConfig = PoolConfig(batch_size=1024)

@@ -6,19 +6,28 @@ nested columns.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from ray.data import Dataset
 
 from wristmir_ray import keys, raydata, storage
+from wristmir_ray.config import PoolConfig
+from wristmir_ray.errors import ConfigError
 from wristmir_ray.job import Summary
+from wristmir_ray.mining.attempts import OPEN, judge_answers, refuse_reports
 from wristmir_ray.mining.config import MiningConfig
+from wristmir_ray.mining.engines.http import AskEndpoint, check_endpoint
+from wristmir_ray.mining.engines.vllm import ask as ask_vllm
+from wristmir_ray.mining.prompt import load_prompt
 from wristmir_ray.mining.stages import explode_captions, mine_reports, pack_records, write_captions
 from wristmir_ray.mining.statistics import table3
 from wristmir_ray.raydata import Output, TableRun, run_tables
-from wristmir_ray.schemas import CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS
+from wristmir_ray.schemas import ATTEMPTS, CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table
 
 _EXAM = ["source_id", "exam_id", "report_id", "laterality", "view", "split"]
 
@@ -28,9 +37,12 @@ def run(config: MiningConfig) -> Summary:
 
     Raises:
         NotPublished: there are no reports or no exams; run the ingest job first.
+        ConfigError: every exam was rejected: there is nothing to caption.
     """
     started = time.monotonic()
-    storage.published(config.root, EXAMS.name)
+    exams = storage.published(config.root, EXAMS.name)
+    if exams.rows == sum(exams.rejects.values()):
+        raise ConfigError(f"no exam under {config.root} is good; see why in the rejects of its ingest, then mine")
     findings = mine(config)
     seconds = time.monotonic() - started
     captions = caption(config)
@@ -55,28 +67,101 @@ def run(config: MiningConfig) -> Summary:
 
 def mine(config: MiningConfig) -> Summary:
     """Publish FINDINGS: one row a report."""
+    return _mine_by_rules(config) if config.engine == "rules" else _mine_by_model(config)
+
+
+def _mine_by_rules(config: MiningConfig) -> Summary:
     version = keys.code_version("mining")
-    job = TableRun(
-        job="mine_reports",
-        config=config,
-        settings={"engine": config.engine},
-        code=version,
-        inputs={REPORTS.name: storage.published(config.root, REPORTS.name).run_id},
-    )
+    job = _findings_job(config, {"engine": config.engine}, {REPORTS.name: _current(config, REPORTS)})
 
     def build(reports: Dataset) -> Dataset:
         stage = {"engine": config.engine, "version": version}
         return reports.map_batches(mine_reports, fn_kwargs=stage, **raydata.tasks(config.reports))  # 1:1
 
-    return run_tables(
-        job,
-        lambda: raydata.read(config.root, REPORTS, job.inputs[REPORTS.name], good_only=False),
-        build,
-        FINDINGS,
-        [Output(FINDINGS)],
-        [FINDINGS.name],
-        _finding_facts,
+    return _run_findings(job, REPORTS, build)
+
+
+def _mine_by_model(config: MiningConfig) -> Summary:
+    """Ask a language model for every report, then once more for what it got wrong.
+
+    Two runs, each with an engine pool of its own: two pools in one would need twice the GPUs. The
+    second starts no engine when there is nothing to repair.
+    """
+    settings = _model_settings(config)
+    lead = {"engine": config.engine, "model_digest": settings["model"], "prompt_version": load_prompt().version}
+    first = _findings_job(config, {**settings, **lead}, {REPORTS.name: _current(config, REPORTS)}, "first_answers")
+    place = raydata.tasks(config.reports)
+
+    def ask_first(reports: Dataset) -> Dataset:
+        return _ask(reports.map_batches(refuse_reports, fn_kwargs={"lead": lead}, **place), config, lead, 1)
+
+    run_tables(first, _reader(first, REPORTS), ask_first, ATTEMPTS, [Output(ATTEMPTS)], [ATTEMPTS.name])
+    second = _findings_job(config, {**settings, **lead}, {ATTEMPTS.name: first.run_id})
+    left = _open_rows(config, first.run_id)
+
+    def ask_again(answered: Dataset) -> Dataset:
+        rows = _ask(answered, config, lead, 2) if left else answered
+        return rows.map_batches(_as_findings, **{**place, "batch_size": None})
+
+    return _run_findings(second, ATTEMPTS, ask_again)
+
+
+def _model_settings(config: MiningConfig) -> dict[str, Any]:
+    """Return what changes answers."""
+    if config.engine == "http":
+        return config.http.model_dump(mode="json", include={"url", "model", "max_tokens", "guided"})
+    return config.vllm.model_dump(mode="json", include={"model", "max_model_len", "max_tokens", "engine_kwargs"})
+
+
+def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: int) -> Dataset:
+    """Ask for the open rows, pass the others on. ATTEMPTS -> ATTEMPTS, 1:1."""
+    if config.engine == "http":
+        check_endpoint(config.http)
+    place = {
+        **raydata.tasks(config.reports),
+        "batch_size": None,
+    }  # as blocks come: waiting for more rows delays writing
+    asked = rows.map_batches(_of_status, fn_kwargs={"open_rows": True}, **place)
+    asked = asked.repartition(target_num_rows_per_block=config.fragment_rows)  # a block's answers are kept together
+    settled = rows.map_batches(_of_status, fn_kwargs={"open_rows": False}, **place)
+    answers = ask_endpoint(asked, config) if config.engine == "http" else ask_vllm(asked, config.vllm)
+    judged = answers.map_batches(judge_answers, fn_kwargs={"lead": lead, "attempt": attempt}, **place)
+    return settled.union(judged)
+
+
+def ask_endpoint(rows: Dataset, config: MiningConfig) -> Dataset:
+    """Open rows of ATTEMPTS -> ANSWERS, 1:1."""
+    pool = PoolConfig(workers=config.http.workers, batch_size=4 * config.http.concurrency, num_cpus=0.5)
+    return rows.map_batches(AskEndpoint, fn_constructor_kwargs={"config": config.http}, **raydata.actors(pool))
+
+
+def _of_status(batch: pa.Table, open_rows: bool) -> pa.Table:
+    is_open = pc.equal(batch["status"], OPEN)
+    return batch.filter(is_open if open_rows else pc.invert(is_open))
+
+
+def _as_findings(batch: pa.Table) -> pa.Table:
+    return batch.select(FINDINGS.schema.names)
+
+
+def _open_rows(config: MiningConfig, run_id: str) -> int:
+    return int(
+        storage.read_table(config.root, ATTEMPTS, run_id, ["report_id"], where=pc.field("status") == OPEN).num_rows
     )
+
+
+def _current(config: MiningConfig, table: Table) -> str:
+    return storage.published(config.root, table.name).run_id
+
+
+def _findings_job(
+    config: MiningConfig, settings: Mapping[str, Any], inputs: Mapping[str, str], job: str = "mine_reports"
+) -> TableRun:
+    return TableRun(job=job, config=config, settings=settings, code=keys.code_version("mining"), inputs=inputs)
+
+
+def _run_findings(job: TableRun, source: Table, build: Callable[[Dataset], Dataset]) -> Summary:
+    return run_tables(job, _reader(job, source), build, FINDINGS, [Output(FINDINGS)], [FINDINGS.name], _finding_facts)
 
 
 def caption(config: MiningConfig) -> Summary:
@@ -130,3 +215,7 @@ def _exams(fragments: pads.Dataset) -> Iterator[Sequence[Mapping[str, Any]]]:
         for row in batch.to_pylist():
             if row["error"] is None:
                 yield row["fractures"] or []
+
+
+def _reader(job: TableRun, source: Table) -> Callable[[], Dataset]:
+    return partial(raydata.read, job.config.root, source, job.inputs[source.name], good_only=False)

@@ -1,0 +1,177 @@
+"""Mining by language models on a real local Ray: a real vLLM engine with a tiny random Gemma 3, a scripted endpoint."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPO
+from tests.integration.test_mine_reports import publish
+from tests.scripted_endpoint import Script, report, scripted_endpoint
+from tests.tiny_gemma import make_tiny_gemma
+from wristmir_ray import keys, storage
+from wristmir_ray.errors import ConfigError
+from wristmir_ray.mining.config import HttpConfig, MiningConfig, VllmConfig
+from wristmir_ray.mining.pipeline import mine
+from wristmir_ray.schemas import ATTEMPTS, EXAMS, FINDINGS, REPORTS
+
+pytestmark = pytest.mark.ray
+
+OTHERS = ["CHEST, PA VIEW. Clear lungs.", " ", "x" * 100_001]
+
+
+def publish_reports(root: Path, texts: list[str]) -> dict[str, str]:
+    """Publish REPORTS; return report id -> text."""
+    by_id = {keys.report_id(t): t for t in texts}
+    publish(root, REPORTS, [{"report_id": i, "text": t} for i, t in by_id.items()])
+    return by_id
+
+
+def findings(root: Path) -> dict[str, dict[str, Any]]:
+    rows = storage.read_table(str(root), FINDINGS, good_only=False).to_pylist()
+    assert len({r["report_id"] for r in rows}) == len(rows)
+    return {r["report_id"]: r for r in rows}
+
+
+def common(root: Path, **changes: Any) -> dict[str, Any]:
+    return {"root": str(root), "max_reject_share": 1.0, "fragment_rows": 8, "ray": {"progress": False}, **changes}
+
+
+# ---------------------------------------------------------------- vLLM
+
+
+@pytest.fixture(scope="module")
+def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_gemma(tmp_path_factory.mktemp("gemma") / "tiny")
+
+
+def test_a_real_vllm_engine_mines_reports(local_ray: None, tmp_path: Path, tiny_gemma: Path) -> None:
+    """A random model says nothing of value: what is tested is the path. Guided decoding gives valid
+    records, or an answer cut at the limit; everything ends as one row, and nothing is made up."""
+    by_id = publish_reports(tmp_path, [*(report(n) for n in range(10)), *OTHERS])
+    engine = {"dtype": "bfloat16", "enforce_eager": True, "max_num_seqs": 16}
+    vllm = VllmConfig(
+        model=str(tiny_gemma), device="cpu", max_model_len=8192, max_tokens=900, batch_size=8, engine_kwargs=engine
+    )
+    config = MiningConfig(**common(tmp_path, engine="vllm", vllm=vllm))
+    summary = mine(config)
+    rows = findings(tmp_path)
+    assert rows.keys() == by_id.keys()
+    classes = {by_id[i]: r["failure_class"] for i, r in rows.items()}
+    assert [classes[t] for t in OTHERS] == ["not_a_wrist_report", "empty_report", "report_too_long"]
+    asked = [r for i, r in rows.items() if by_id[i] not in OTHERS]
+    assert {r["failure_class"] for r in asked} <= {None, "length"}
+    valid = [r for r in asked if r["status"] in {"ok", "repaired"}]
+    assert len(valid) >= 3
+    for r in valid:
+        for e in [e for f in r["findings"] for e in f["evidence"]] + r["evidence"]:
+            assert e["start"] == -1 or by_id[r["report_id"]][e["start"] : e["end"]] == e["quote"]
+    assert all(r["tokens_in"] > 500 and r["tokens_out"] > 0 for r in asked)
+    first = storage.read_table(str(tmp_path), ATTEMPTS, good_only=False)
+    assert first.num_rows == len(by_id)
+    again = mine(config)
+    assert again.skipped
+    assert again.runs == summary.runs
+
+
+# ---------------------------------------------------------------- a scripted endpoint
+
+
+@pytest.fixture
+def endpoint() -> Iterator[tuple[str, Script]]:
+    with scripted_endpoint(slow_s=1.5) as found:
+        yield found
+
+
+def http(url: str, **changes: Any) -> HttpConfig:
+    return HttpConfig(url=url, timeout_s=1.0, retries=1, backoff_s=0.01, concurrency=4, **changes)
+
+
+def test_what_an_endpoint_answers_becomes_findings(
+    local_ray: None, tmp_path: Path, endpoint: tuple[str, Script]
+) -> None:
+    words = ["", "", "mend", "enum", "prose", "down", "slow", "lie"]
+    texts = [report(n, word) for n, word in enumerate(words)]
+    by_id = publish_reports(tmp_path, [*texts, *OTHERS])
+    config = MiningConfig(**common(tmp_path, engine="http", http=http(endpoint[0])))
+    summary = mine(config)
+    rows = {by_id[i]: r for i, r in findings(tmp_path).items()}
+    assert [(rows[t]["status"], rows[t]["failure_class"]) for t in texts] == [
+        ("ok", None),
+        ("ok", None),
+        ("repaired", None),
+        ("rejected", "wrong_value"),
+        ("rejected", "invalid_json"),
+        ("rejected", "engine_error"),
+        ("rejected", "timeout"),
+        ("ok", None),
+    ]
+    assert rows[texts[2]]["attempts"] == 2
+    assert rows[texts[2]]["tokens_in"] == 200
+    assert summary.rejects == {
+        "invalid_record": 2,
+        "no_answer": 2,
+        "not_a_wrist_report": 1,
+        "empty_report": 1,
+        "report_too_long": 1,
+    }
+    assert not any("case" in (r["error_message"] or "") for r in rows.values())
+    asked = endpoint[1].asked.total()
+    assert mine(config).skipped
+    assert endpoint[1].asked.total() == asked
+
+
+def test_equal_reports_are_asked_for_once_and_good_ones_never_again(
+    local_ray: None, tmp_path: Path, endpoint: tuple[str, Script]
+) -> None:
+    publish_reports(tmp_path, [report(1), report(1), report(2)])
+    mine(MiningConfig(**common(tmp_path, engine="http", http=http(endpoint[0]))))
+    assert sorted(endpoint[1].asked.values()) == [1, 1]
+
+
+@pytest.mark.fault
+def test_a_killed_job_asks_again_only_for_what_was_in_flight(local_ray: None, tmp_path: Path) -> None:
+    """Kill -9 at about half, start again: each report has one row; those asked for twice were in flight."""
+    with scripted_endpoint(pace_s=0.2) as (url, script):
+        _kill_and_resume(tmp_path, url, script)
+
+
+def _kill_and_resume(tmp_path: Path, url: str, script: Script) -> None:
+    texts = [report(n) for n in range(96)]
+    by_id = publish_reports(tmp_path, texts)
+    exam = {"source_id": "s", "exam_id": "e", "report_id": keys.report_id(texts[0]), "split": "test"}
+    publish(tmp_path, EXAMS, [exam])
+    settings = {"root": tmp_path, "engine": "http", "http.url": url, "http.concurrency": 2, "fragment_rows": 8}
+    argv = [sys.executable, str(REPO / "jobs" / "mine_reports.py")]
+    argv += [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    with open(tmp_path / "log", "w") as out:
+        process = subprocess.Popen(argv, stdout=out, stderr=out, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while script.asked.total() < len(texts) // 2 and time.monotonic() < deadline:
+        assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = findings(tmp_path)
+    assert rows.keys() == by_id.keys()
+    assert {r["status"] for r in rows.values()} == {"ok"}
+    twice = sum(n - 1 for n in script.asked.values())
+    print(f"asked for again after the kill: {twice} of {len(texts)}")
+    assert set(script.asked.values()) <= {1, 2}
+    assert twice <= 32, "more than the batches in flight were lost"
+
+
+def test_an_endpoint_that_is_not_there_is_one_line_before_any_work(tmp_path: Path) -> None:
+    publish_reports(tmp_path, [report(1)])
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(ConfigError, match=r"set --http\.url"):
+        mine(MiningConfig(**common(tmp_path, engine="http", http=http("http://127.0.0.1:9/v1/"))))
+    assert sorted(os.listdir(tmp_path)) == before

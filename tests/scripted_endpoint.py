@@ -1,0 +1,127 @@
+"""A server of the OpenAI protocol whose answers are scripted: a real socket, real HTTP, no model.
+
+What it answers follows from a word in the report: [length] stops at the limit, [loop] writes blank
+lines, [prose] is no JSON, [enum] a wrong value, [mend] a wrong value until it is told what to mend,
+[busy] 429 twice, [down] 500 always, [bad] 400, [slow] never in time, [lie] quotes that do not stand in
+the report. Any other report gets a valid answer: a buckle fracture of the distal radius.
+"""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+REPORT = "Left wrist. FINDINGS: Buckle fracture of the distal radius, case {n}. {word}"
+
+
+def report(n: int, word: str = "") -> str:
+    return REPORT.format(n=n, word=f"[{word}]" if word else "")
+
+
+def said(value: object, quote: str) -> dict[str, object]:
+    return {"value": value, "quote": quote}
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    """A valid answer, its finding's fields changed."""
+    silent = ("side", "displacement", "angulation_direction", "angulation_deg", "alignment", "healing")
+    finding = {
+        "region": said("distal_radius", "distal radius"),
+        "presence": said("present", "Buckle fracture"),
+        "fracture_type": said("buckle", "Buckle"),
+        "physis_involved": None,
+        **dict.fromkeys(silent),
+        **changes,
+    }
+    exam = {"side": said("left", "Left"), "views": [], **dict.fromkeys(("bone_quality", "immobilisation", "hardware"))}
+    return {"reasoning": "A buckle fracture is stated.", **exam, "findings": [finding]}
+
+
+_TEXTS = {
+    "length": ('{"reasoning": "and so on', "length"),
+    "loop": ("{" + "\n" * 500, "length"),
+    "prose": ("The radius is broken.", "stop"),
+    "enum": (json.dumps(answer(presence=said("maybe", "Buckle fracture"))), "stop"),
+    "lie": (json.dumps(answer(healing=said("healing", "abundant callus"))), "stop"),
+}
+
+
+class Script:
+    """Counts what was asked, and answers."""
+
+    def __init__(self, slow_s: float, pace_s: float) -> None:
+        self.asked: Counter[str] = Counter()
+        self.at_once = self.most_at_once = 0
+        self.slow_s, self.pace_s = slow_s, pace_s
+        self._lock = threading.Lock()
+
+    def reply(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Return status and body for one request."""
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return self._reply(body["messages"][-1]["content"])
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+    def _reply(self, text: str) -> tuple[int, dict[str, Any]]:
+        word = text.split("[")[1].split("]")[0] if "[" in text else ""
+        with self._lock:
+            self.asked[text] += 1
+        time.sleep(self.slow_s if word == "slow" else self.pace_s)
+        if word == "busy" and self.asked[text] <= 2:
+            return 429, {}
+        if word in {"down", "bad"}:
+            return {"down": 500, "bad": 400}[word], {}
+        written, reason = _TEXTS.get(word, (json.dumps(answer()), "stop"))
+        if word == "mend" and "Mend this" not in text:
+            written, reason = _TEXTS["enum"]
+        message = {"role": "assistant", "content": written}
+        usage = {"prompt_tokens": 100, "completion_tokens": 50}
+        return 200, {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
+
+
+@contextmanager
+def scripted_endpoint(slow_s: float = 5.0, pace_s: float = 0.02) -> Iterator[tuple[str, Script]]:
+    """Serve on a free port; yield the base address and the script."""
+    script = Script(slow_s, pace_s)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self._send(200, {"data": []})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self._send(*script.reply(body))
+
+        def _send(self, status: int, body: dict[str, Any]) -> None:
+            data = json.dumps(body).encode()
+            try:
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+            except OSError:
+                return  # the client did not wait: that is what a slow answer is for
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1/", script
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,1 @@
+"""Language models behind one seam: reports with their prompts in, raw answers out."""

@@ -1,0 +1,130 @@
+"""The `http` engine: any endpoint of the OpenAI protocol (a vLLM server, Ollama, llama.cpp, a gateway)."""
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pyarrow as pa
+
+from wristmir_ray.errors import ConfigError
+from wristmir_ray.mining.answers import FailureClass, answer_schema
+from wristmir_ray.mining.attempts import ANSWERS
+from wristmir_ray.mining.config import HttpConfig
+from wristmir_ray.mining.prompt import load_prompt
+
+KEY_VARIABLE = "WRISTMIR_LLM_KEY"
+"""Environment variable of the endpoint's bearer token; unset for an endpoint that wants none."""
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Status codes that may be gone at the next try."""
+_LONGEST_PAUSE_S = 60.0
+
+
+class AskEndpoint:
+    """Holds the connections. Open rows of ATTEMPTS -> ANSWERS, 1:1.
+
+    So many requests run at a time as `concurrency` says; what fails in passing is tried again after
+    a pause that doubles. A report that fails for good has its failure class, its neighbours their answers.
+
+    Args:
+        config: where and how.
+    """
+
+    def __init__(self, config: HttpConfig) -> None:
+        self._config = config
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return pa.Table.from_pylist(asyncio.run(self._ask_all(batch.to_pylist())), ANSWERS)
+
+    async def _ask_all(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        gate = asyncio.Semaphore(self._config.concurrency)
+        async with _client(self._config) as client:
+
+            async def one(row: dict[str, Any]) -> dict[str, Any]:
+                async with gate:
+                    return {**row, **await self._ask(client, row)}
+
+            return await asyncio.gather(*(one({n: row[n] for n in _KEPT}) for row in rows))
+
+    async def _ask(self, client: httpx.AsyncClient, row: Mapping[str, Any]) -> dict[str, Any]:
+        body = _body(self._config, row)
+        failure = FailureClass.UNREACHABLE, "no answer"
+        for attempt in range(self._config.retries + 1):
+            try:
+                answer = await client.post("chat/completions", json=body)
+                if answer.status_code == 200:
+                    return _read(answer.json(), row)
+                failure = FailureClass.ENGINE_ERROR, f"status {answer.status_code}"
+                if answer.status_code not in _PASSING:
+                    break
+                pause = answer.headers.get("retry-after")
+            except httpx.TimeoutException:
+                failure, pause = (FailureClass.TIMEOUT, f"no answer in {self._config.timeout_s} s"), None
+            except (httpx.HTTPError, ValueError, LookupError, TypeError) as e:
+                failure, pause = (FailureClass.UNREACHABLE, type(e).__name__), None
+            if attempt < self._config.retries:
+                await asyncio.sleep(_pause_s(attempt, self._config.backoff_s, pause))
+        return {"failure": failure[0].value, "message": failure[1]}
+
+
+_KEPT = ("report_id", "text", "tokens_in", "tokens_out", "hint")
+
+
+def check_endpoint(config: HttpConfig) -> None:
+    """Raise ConfigError, before any work, when nobody answers at the endpoint."""
+    try:
+        with httpx.Client(base_url=config.url, timeout=config.timeout_s, headers=_headers()) as client:
+            answer = client.get("models")
+    except httpx.HTTPError as e:
+        raise ConfigError(f"no endpoint answers at {config.url} ({type(e).__name__}); set --http.url") from None
+    if answer.status_code in {401, 403}:
+        raise ConfigError(f"the endpoint at {config.url} refuses the token; set {KEY_VARIABLE}")
+
+
+def _client(config: HttpConfig) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=config.concurrency)
+    return httpx.AsyncClient(base_url=config.url, timeout=config.timeout_s, limits=limits, headers=_headers())
+
+
+def _headers() -> dict[str, str]:
+    key = os.environ.get(KEY_VARIABLE)
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _body(config: HttpConfig, row: Mapping[str, Any]) -> dict[str, Any]:
+    guided: dict[str, Any] = {
+        "json_schema": {
+            "type": "json_schema",
+            "json_schema": {"name": "record", "schema": json.loads(answer_schema()), "strict": True},
+        },
+        "json_object": {"type": "json_object"},
+    }
+    wanted = {"response_format": guided[config.guided]} if config.guided != "none" else {}
+    return {
+        "model": config.model,
+        "messages": load_prompt().messages(row["text"], row["hint"]),
+        "temperature": 0,
+        "max_tokens": config.max_tokens,
+        **wanted,
+    }
+
+
+def _read(answer: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    choice, usage = answer["choices"][0], answer.get("usage") or {}
+    return {
+        "answer": choice["message"]["content"],
+        "cut": choice.get("finish_reason") == "length",
+        "tokens_in": (row["tokens_in"] or 0) + int(usage.get("prompt_tokens") or 0),
+        "tokens_out": (row["tokens_out"] or 0) + int(usage.get("completion_tokens") or 0),
+    }
+
+
+def _pause_s(attempt: int, backoff_s: float, retry_after: str | None) -> float:
+    """Return how long to wait: what the endpoint asks for, else a pause that doubles, with jitter."""
+    try:
+        return min(float(retry_after or ""), _LONGEST_PAUSE_S)
+    except ValueError:
+        return float(min(backoff_s * 2**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.5))

@@ -1,0 +1,120 @@
+"""The `vllm` engine: Ray Data's own LLM processor over a fixed pool of vLLM replicas."""
+
+import re
+from typing import Any
+
+import pyarrow as pa
+from ray.data import Dataset
+
+from wristmir_ray.errors import ConfigError
+from wristmir_ray.mining.answers import FailureClass, answer_schema
+from wristmir_ray.mining.attempts import ANSWERS
+from wristmir_ray.mining.config import VllmConfig
+from wristmir_ray.mining.prompt import load_prompt
+
+_ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+_ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+_SMALL = {"num_cpus": 0.1}
+"""Templates and tokens cost little: a stage that reserved a whole CPU would keep a small machine waiting."""
+
+
+def ask(reports: Dataset, config: VllmConfig) -> Dataset:
+    """Reports (report_id, text, hint) -> ANSWERS, 1:1. A failing report costs no other: it has its failure class.
+
+    Raises:
+        ConfigError: vLLM is not installed.
+    """
+    try:
+        import vllm  # noqa: F401
+        from ray.data.llm import build_processor
+    except ImportError as e:
+        raise ConfigError(
+            f"engine vllm needs vLLM ({type(e).__name__}); install requirements/gpu.txt, or use engine http or rules"
+        ) from None
+    processor = build_processor(
+        _processor_config(config),
+        preprocess=_Ask(config.max_tokens),
+        postprocess=_keep,
+        preprocess_map_kwargs=_SMALL,
+        postprocess_map_kwargs=_SMALL,
+    )
+    projection = {"max_tokens": config.max_tokens}
+    return processor(reports).map_batches(
+        _project, fn_kwargs=projection, batch_format="pyarrow", batch_size=None, **_SMALL
+    )
+
+
+def _processor_config(config: VllmConfig) -> Any:
+    from ray.data.llm import vLLMEngineProcessorConfig
+
+    stage = {"enabled": True, "num_cpus": 0.1, "concurrency": 1, "batch_size": config.batch_size}
+    cpu = config.device == "cpu"
+    placement = {"placement_group_config": {"bundles": [{"CPU": 0.5}]}} if cpu else {}
+    return vLLMEngineProcessorConfig(
+        model_source=config.model,
+        engine_kwargs={
+            "tensor_parallel_size": config.tensor_parallel,
+            "max_model_len": config.max_model_len,
+            "enable_prefix_caching": True,
+            "seed": 0,
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+            **config.engine_kwargs,
+        },
+        batch_size=config.batch_size,
+        max_concurrent_batches=config.max_concurrent_batches,
+        concurrency=(config.replicas, config.replicas),
+        accelerator_type=config.accelerator_type,
+        runtime_env={"env_vars": {**_ENVIRONMENT, **(_ON_CPU if cpu else {}), **config.env}},
+        chat_template_stage=stage,
+        tokenize_stage=False,  # the engine does both itself: two processes less, each with its own tokenizer
+        detokenize_stage=False,
+        should_continue_on_error=True,
+        log_engine_metrics=True,
+        **placement,
+    )
+
+
+class _Ask:
+    """Row -> row with messages and sampling parameters; temperature 0."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self._sampling = {
+            "temperature": 0.0,
+            "max_tokens": max_tokens,
+            "structured_outputs": {"json": answer_schema()},
+        }
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        messages = load_prompt().messages(row["text"], row["hint"])
+        return {**row, "messages": messages, "sampling_params": self._sampling}
+
+
+def _keep(row: dict[str, Any]) -> dict[str, Any]:
+    return row
+
+
+def _project(batch: pa.Table, max_tokens: int) -> pa.Table:
+    """Give every batch the same columns: a failed row brings all of the processor's own, a good one few."""
+    rows = batch.to_pylist()
+    return pa.Table.from_pylist([_answer(row, max_tokens) for row in rows], ANSWERS)
+
+
+def _answer(row: dict[str, Any], max_tokens: int) -> dict[str, Any]:
+    failed = row.get("__inference_error__") or ""
+    tokens = row.get("num_generated_tokens") or 0
+    return {
+        "report_id": row["report_id"],
+        "text": row["text"],
+        "answer": None if failed else row.get("generated_text"),
+        "cut": tokens >= max_tokens,
+        "tokens_in": (row.get("tokens_in") or 0) + (row.get("num_input_tokens") or 0),
+        "tokens_out": (row.get("tokens_out") or 0) + tokens,
+        "failure": FailureClass.ENGINE_ERROR.value if failed else None,
+        "message": _exception(failed),
+    }
+
+
+def _exception(message: str) -> str | None:
+    """Return the type of an exception at the start of its message; the rest may quote a report."""
+    found = re.match(r"\w+", message)
+    return found.group() if found else None
