@@ -5,7 +5,6 @@ machine; the sheet and the figures of marks are of a sample, made on the driver.
 """
 
 import json
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -30,8 +29,6 @@ from wristmir_ray.errors import ConfigError
 from wristmir_ray.job import Summary
 from wristmir_ray.schemas import AUDIT, CAPTIONS, EXAMS, FINDINGS, REPORTS
 
-log = logging.getLogger(__name__)
-
 JOB = "audit_reports"
 SHEET, MARKS = "audit_sheet", "audit_marks"
 SHEET_FILE, PAGE_FILE, FIGURES_FILE, CURVE_FILE = "sheet.html", "audit.md", "figures.json", "accuracy_coverage.svg"
@@ -50,22 +47,23 @@ def run(config: AuditConfig) -> Summary:
     marks = _marks(config, inputs) if config.marks else None
     audited = audit(config, check)
     page = _sheet_run(config, check)
-    found = storage.find_run(config.root, SHEET, page.run_id)
-    skipped = audited.skipped and found is not None
-    manifest = found or make_sheet(config, page, audited.facts)
-    storage.point_to(config.root, SHEET, page.run_id)
-    published = {SHEET: manifest} | ({MARKS: score_marks(config, check.code, *marks)} if marks else {})
-    folders = {n: storage.run_uri(config.root, n, m.run_id) for n, m in published.items()}
-    files = {SHEET: SHEET_FILE, MARKS: PAGE_FILE}
+    done = [storage.find_run(config.root, SHEET, page.run_id)]
+    published = {SHEET: done[0] or make_sheet(config, page, audited.facts)}
+    if marks:
+        job = _marks_run(config, check.code, *marks)
+        done.append(storage.find_run(config.root, MARKS, job.run_id))
+        published[MARKS] = done[1] or score_marks(config, job, marks[0])
+    for name, manifest in published.items():
+        storage.point_to(config.root, name, manifest.run_id)
     return Summary(
         job=JOB,
         runs={**audited.runs, **{n: m.run_id for n, m in published.items()}},
         rows=audited.rows,
         rejects=audited.rejects,
-        skipped=skipped and marks is None,
+        skipped=audited.skipped and all(done),
         resumed_rows=audited.resumed_rows,
         max_reject_share=config.max_reject_share,
-        facts={**_headline(published), **{n: storage.join(folders[n], files[n]) for n in published}},
+        facts={**_headline(published), **_pages(config.root, published)},
     )
 
 
@@ -138,12 +136,15 @@ def make_sheet(config: AuditConfig, page: raydata.TableRun, automatic_part: Mapp
     return _publish(page, len(sampled), figures, {SHEET_FILE: html, PAGE_FILE: audit_page(figures)}, started)
 
 
-def score_marks(config: AuditConfig, code: str, marks: Marks, audit_run: storage.Manifest) -> storage.Manifest:
+def _marks_run(config: AuditConfig, code: str, marks: Marks, marked: storage.Manifest) -> raydata.TableRun:
+    settings = {"marks": keys.digest(marks.model_dump_json())}
+    return raydata.TableRun(MARKS, config, settings, code, {**marked.inputs, AUDIT.name: marks.audit})
+
+
+def score_marks(config: AuditConfig, job: raydata.TableRun, marks: Marks) -> storage.Manifest:
     """Publish what people marked, by field, and accuracy against coverage."""
     started = time.monotonic()
     ids = sorted({m.report_id for m in marks.marks})
-    settings = {"marks": keys.digest(marks.model_dump_json())}
-    job = raydata.TableRun(MARKS, config, settings, code, {**audit_run.inputs, AUDIT.name: marks.audit})
     rows = storage.read_table(config.root, AUDIT, marks.audit, where=pc.field("report_id").isin(ids)).to_pylist()
     sampled = load_sampled(config.root, job.inputs, [r["report_id"] for r in rows])
     known = {(s.report_id, v.finding, v.field) for s in sampled for v in values(s.record)}
@@ -190,3 +191,9 @@ def _headline(published: Mapping[str, storage.Manifest]) -> dict[str, Any]:
         every = published[MARKS].metrics["all"]
         out |= {"values_marked": every["n"], "hallucination_rate": every["rate"]["value"]}
     return out
+
+
+def _pages(root: str, published: Mapping[str, storage.Manifest]) -> dict[str, str]:
+    """Return where the pages lie that people open."""
+    files = {SHEET: SHEET_FILE, MARKS: PAGE_FILE}
+    return {n: storage.join(storage.run_uri(root, n, m.run_id), files[n]) for n, m in published.items()}
