@@ -128,6 +128,29 @@ ATTEMPTS = Table(
 """A row is what a language model's first answer came to: a row of FINDINGS, or status `open` with the report's
 text and the hint for a second try. An intermediate table of the mining job."""
 
+AUDIT = Table(
+    "audit",
+    ("report_id",),
+    _schema(
+        ("report_id", pa.string()),
+        ("status", pa.string()),
+        ("engine", pa.string()),
+        ("presence", pa.string()),
+        ("fields", pa.list_(pa.string())),
+        ("quotes", pa.int32()),
+        ("quotes_lost", pa.int32()),
+        (
+            "conflicts",
+            pa.list_(pa.struct([("finding", pa.int32()), ("field", pa.string()), ("kind", pa.string())])),
+        ),
+        ("rules_disagree", pa.list_(pa.string())),
+        ("trusted", pa.bool_()),
+    ),
+)
+"""A row is one report's record, checked. `presence`: what it says of the three bones together, e.g. absent+present;
+`fields`: the field of each of its values; `quotes_lost`: quotes that do not stand where the record says; conflicts
+name a value (finding -1 = the exam's own) and a kind of `audit/checks.py`; trusted = no conflict."""
+
 CAPTIONS = Table(
     "captions",
     ("exam_id", "region"),
@@ -287,7 +310,7 @@ SEARCHED = Table(
 )
 """What the evaluate job writes while it runs: one row a query. Publishing explodes it into HITS."""
 
-TABLES = {t.name: t for t in (EXAMS, REPORTS, FINDINGS, CAPTIONS, REGIONS, CROPS, HITS)}
+TABLES = {t.name: t for t in (EXAMS, REPORTS, FINDINGS, AUDIT, CAPTIONS, REGIONS, CROPS, HITS)}
 
 
 def conform(columns: Mapping[str, Any] | Sequence[Mapping[str, Any]], table: Table) -> pa.Table:

@@ -42,6 +42,12 @@ def findings_f1(
     return {**out, "reports": len(pairs), "exact_reports": exact / len(pairs) if pairs else 0.0, "fields": fields}
 
 
+def disagreements(one: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the `FIELDS` in which two readings of one report differ, as multisets of (region, value), all places."""
+    a, b = ([tuple(str(f.get(n) or _UNKNOWN) for n in FIELDS) for f in found] for found in (one, other))
+    return [n for i, n in enumerate(FIELDS) if Counter((x[0], x[i]) for x in a) != Counter((x[0], x[i]) for x in b)]
+
+
 def _tuples(findings: Iterable[Mapping[str, Any]] | None, wanted: frozenset[str]) -> list[tuple[str, ...]]:
     rows = [tuple(str(f.get(name) or _UNKNOWN) for name in FIELDS) for f in findings or ()]
     return [r for r in rows if r[0] in wanted]

@@ -1,0 +1,186 @@
+"""Made-up values, seeded into good records: what share of them do the checks catch?
+
+Each fabrication changes one thing, as a language model would get it wrong, and goes through the very
+code that places a model's quotes. Same record, kind and random stream, same fabrication.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from wristmir_ray.anatomy import Displacement, FractureType, Healing, Presence, Side
+from wristmir_ray.audit.passages import Passages
+from wristmir_ray.audit.values import EXAM, Value, values
+from wristmir_ray.mining.findings import Alignment, Evidence, Finding, Place, Record
+from wristmir_ray.mining.grounding import Locator
+
+
+class Fabrication(StrEnum):
+    """What is made up."""
+
+    INVENTED_QUOTE = "invented_quote"
+    """A sentence that the report does not hold."""
+    CHANGED_WORD = "changed_word"
+    """A quote with one word replaced by another."""
+    SHIFTED_SPAN = "shifted_span"
+    """A true quote, said to stand some characters beside its place."""
+    SWAPPED_VALUE = "swapped_value"
+    """Another value of the field under the true quote."""
+    INVENTED_FINDING = "invented_finding"
+    """A fracture in a bone that the report does not name, with true quotes of another."""
+    FLIPPED_PRESENCE = "flipped_presence"
+    FLIPPED_SIDE = "flipped_side"
+
+
+_VOCABULARY: dict[str, Sequence[Any]] = {
+    "region": list(Place),
+    "fracture_type": [t for t in FractureType if t is not FractureType.UNKNOWN],
+    "displacement": [d for d in Displacement if d is not Displacement.UNKNOWN],
+    "angulation_direction": ["dorsal", "volar", "radial", "ulnar"],
+    "angulation_deg": [float(d) for d in range(5, 45, 5)],
+    "alignment": list(Alignment),
+    "healing": [h for h in Healing if h is not Healing.UNKNOWN],
+    "physis_involved": [True, False],
+    "bone_quality": ["normal", "osteopenia"],
+    "immobilisation": ["cast", "splint", "none"],
+    "hardware": [True, False],
+}
+_INVENTED = ("{} {} fracture of the {}", "{}, {} fracture through the {}", "{} and {} fracture at the base of the {}")
+_DEGREES = ("Minimally displaced", "Subtle", "Grossly comminuted", "Healing", "Undisplaced")
+_TYPES = ("spiral", "buckle", "greenstick", "stellate", "avulsion", "transverse")
+_BONES = ("hamate", "radial shaft", "fifth metacarpal", "lunate", "pisiform", "ulnar diaphysis")
+_WORDS = ("buckle", "no", "displaced", "radius", "healed", "left", "scaphoid", "mild", "greenstick", "possible", "ulna")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A report and its good record."""
+
+    passages: Passages
+    record: Record
+
+
+def fabricate(source: Source, kind: Fabrication, rng: np.random.Generator) -> Record | None:
+    """Return the record with one thing made up, or None where it has nothing that could be changed so."""
+    return _MAKERS[kind](source, rng)
+
+
+def _pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    return options[int(rng.integers(len(options)))]
+
+
+def _quoted(record: Record) -> list[Value]:
+    return [v for v in values(record) if v.quotes]
+
+
+def _invented_quote(source: Source, rng: np.random.Generator) -> Record | None:
+    text = _pick(rng, _INVENTED).format(_pick(rng, _DEGREES), _pick(rng, _TYPES), _pick(rng, _BONES))
+    return _requoted(source, rng, lambda _: text)
+
+
+def _changed_word(source: Source, rng: np.random.Generator) -> Record | None:
+    def change(quote: str) -> str:
+        words = quote.split()
+        at = int(rng.integers(len(words)))
+        words[at] = _pick(rng, [w for w in _WORDS if w != words[at].lower()])
+        return " ".join(words)
+
+    return _requoted(source, rng, change)
+
+
+def _requoted(source: Source, rng: np.random.Generator, change: Callable[[str], str]) -> Record | None:
+    """Replace one value's quotes by one that does not stand in the report, placed as a model's answer is."""
+    options = _quoted(source.record)
+    if not options:
+        return None
+    value = _pick(rng, options)
+    quote = change(value.quotes[0].quote)
+    if Locator(source.passages.report).find(quote) is not None:
+        return None  # by chance it stands there: no fabrication
+    lost = value.quotes[0].model_copy(update={"quote": quote, "start": -1, "end": -1})
+    return _with_evidence(source.record, value, (lost,))
+
+
+def _shifted_span(source: Source, rng: np.random.Generator) -> Record | None:
+    options = _quoted(source.record)
+    if not options:
+        return None
+    value = _pick(rng, options)
+    quote = _pick(rng, value.quotes)
+    step = int(_pick(rng, [k for k in range(-12, 13) if k and quote.start + k >= 0]))
+    moved = quote.model_copy(update={"start": quote.start + step, "end": quote.end + step})
+    return _with_evidence(source.record, value, tuple(moved if e is quote else e for e in value.quotes))
+
+
+def _swapped_value(source: Source, rng: np.random.Generator) -> Record | None:
+    options = [v for v in _quoted(source.record) if v.field in _VOCABULARY]
+    if not options:
+        return None
+    value = _pick(rng, options)
+    other = _pick(rng, [v for v in _VOCABULARY[value.field] if v != value.value])
+    return _with_value(source.record, value.finding, value.field, other)
+
+
+def _invented_finding(source: Source, rng: np.random.Generator) -> Record | None:
+    named = {v for m in source.passages.mentions if m.kind in {"region", "combo"} for v in m.value.split("+")}
+    named |= {f.region.value for f in source.record.findings}
+    free = [p for p in Place if p.value not in named]
+    base = [f for f in source.record.findings if f.presence is Presence.PRESENT] or list(source.record.findings)
+    if not free or not base:
+        return None
+    made: Finding = _pick(rng, base).model_copy(update={"region": _pick(rng, free), "presence": Presence.PRESENT})
+    return source.record.model_copy(update={"findings": (*source.record.findings, made)})
+
+
+def _flipped_presence(source: Source, rng: np.random.Generator) -> Record | None:
+    if not source.record.findings:
+        return None
+    at = int(rng.integers(len(source.record.findings)))
+    old = source.record.findings[at].presence
+    return _with_value(source.record, at, "presence", _pick(rng, [p for p in Presence if p is not old]))
+
+
+def _flipped_side(source: Source, rng: np.random.Generator) -> Record | None:
+    record = source.record
+    options = [i for i, f in enumerate(record.findings) if f.side is not None]
+    options += [EXAM] if record.side in {"left", "right"} else []
+    if not options:
+        return None
+    at = _pick(rng, options)
+    old = record.side if at == EXAM else record.findings[at].side
+    return _with_value(record, at, "side", Side.RIGHT if old == Side.LEFT else Side.LEFT)
+
+
+def _with_value(record: Record, at: int, field: str, value: Any) -> Record:
+    if at == EXAM:
+        return record.model_copy(update={field: value})
+    return _with_finding(record, at, record.findings[at].model_copy(update={field: value}))
+
+
+def _with_evidence(record: Record, value: Value, quotes: tuple[Evidence, ...]) -> Record:
+    source = record if value.finding == EXAM else record.findings[value.finding]
+    evidence = (*(e for e in source.evidence if e.field != value.field), *quotes)
+    if value.finding == EXAM:
+        return record.model_copy(update={"evidence": evidence})
+    return _with_finding(
+        record, value.finding, record.findings[value.finding].model_copy(update={"evidence": evidence})
+    )
+
+
+def _with_finding(record: Record, at: int, finding: Finding) -> Record:
+    findings = tuple(finding if i == at else f for i, f in enumerate(record.findings))
+    return record.model_copy(update={"findings": findings})
+
+
+_MAKERS: dict[Fabrication, Callable[[Source, np.random.Generator], Record | None]] = {
+    Fabrication.INVENTED_QUOTE: _invented_quote,
+    Fabrication.CHANGED_WORD: _changed_word,
+    Fabrication.SHIFTED_SPAN: _shifted_span,
+    Fabrication.SWAPPED_VALUE: _swapped_value,
+    Fabrication.INVENTED_FINDING: _invented_finding,
+    Fabrication.FLIPPED_PRESENCE: _flipped_presence,
+    Fabrication.FLIPPED_SIDE: _flipped_side,
+}
