@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from wristmir_ray.mining.clauses import split_clauses
 from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import split_sections, split_sentences
+from wristmir_ray.mining.splitting import split_clauses
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention, load_terms
 from wristmir_ray.mining.tokens import Token, tokenise
