@@ -49,7 +49,7 @@ _STATES = re.compile(
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:dr|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
+    r"(?:\b(?:(?-i:[Dd]r)|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
 )
 _BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?(?:\d{1,2}|[a-hA-H])[.)](?=[ \t])[ \t]*)")
 _OPEN_END = re.compile(

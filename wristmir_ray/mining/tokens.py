@@ -1,6 +1,7 @@
 """Words of a report with their character offsets."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _WORD = re.compile(
@@ -12,9 +13,14 @@ _SILENT = frozenset("[]{}*'\"’‘“”")
 _HYPHENS = {"-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212"}
 
 
+_BONES = frozenset({"DR", "DRS", "DRF", "DU", "DUF", "US", "USP", "USF", "USPF"})
+"""Abbreviations that name a bone in capitals alone: `Dr` is a title, `us` a pronoun."""
+_TITLED = frozenset({"with", "by", "to", "from", "on", "via", "per", "attending", "physician"})
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One word, number or mark; `text` is lower case, [start, end) its place in the report."""
+    """One word, number or mark; `text` is lower case but for the abbreviated bones (`DR`), [start, end) its place in the report."""
 
     text: str
     start: int
@@ -38,5 +44,10 @@ def tokenise(text: str, start: int, end: int) -> list[Token]:
             if blank or word == "\u2014":
                 out.append(Token("--", a, b))
             continue
-        out.append(Token(word.lower().replace("’", "'"), a, b))
+        out.append(Token(word if _is_bone(word, out) else word.lower().replace("’", "'"), a, b))
     return out
+
+
+def _is_bone(word: str, before: Sequence[Token]) -> bool:
+    """Whether a word abbreviates a bone (`fx DR`), rather than `doctor` or `ultrasound` (`on US`)."""
+    return word in _BONES and not (before and before[-1].text in _TITLED)
