@@ -106,6 +106,8 @@ class _Claims:
             noun = (m.kind, m.value) in NOUNS or m.kind in {"other", "intact", "spare", "all"}
             if noun and not self._parted(m, region):
                 return None
+            if m.value == "nonunion" and self.clause.word(m.last + 1) in PREPOSITIONS:
+                return None
             if m.kind in {"ignore", "prior"}:
                 return None
         return None

@@ -83,6 +83,8 @@ class _Scan:
                 self._negation(m)  # `callus at the radial fracture but not at the ulnar fracture`: that is there
         elif m.kind in {"hedge", "modal", "unsure"}:
             self.unsure = m if m.kind == "unsure" else None
+            if self.neg is not None and self.denied_noun and self.clause.word(m.first - 1) == ",":
+                self.neg = None  # `no displacement, possible styloid fracture`
             self._hedge(m)
         elif head is not None:
             self._head(head)
@@ -111,9 +113,12 @@ class _Scan:
             x.first > m.last and x.kind in {"fx", "deny", "type", "combo", *_MODIFIED} for x in self.clause.mentions
         )
         copula = self.clause.ending.get(m.first - 1)
-        if not ahead and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
-            for region in (copula, *self.clause.coordinated(copula, -1)):  # `ulna/ulnar styloid neg`
-                self.context.negated[region.first] = m
+        closes = not ahead or self.clause.word(m.last + 1) in {"/", ",", ".", ";"}
+        if closes and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
+            self._negative(m, copula)
+            return
+        if copula is not None and copula.kind in {"disp", "ang"} and self.clause.word(m.last + 1) in {"", ",", ".", ")"}:
+            self.context.negated[copula.first] = m  # `displ nil`
             return
         if not ahead and m.kind == "not" and not self.clause.head_before(m.first) and spared_bones(self.clause, m):
             for region in spared_bones(self.clause, m):  # `it is not the radius but the ulna that is broken`
@@ -133,6 +138,19 @@ class _Scan:
                 self.context.negated[region.first] = m
             return
         self._open(m)
+
+    def _negative(self, m: Mention, region: Mention) -> None:
+        """Deny the bones before `neg`: `radius fx, ulna/ulnar styloid neg`."""
+        bones = [region]
+        for other in self.clause.coordinated(region, -1):
+            if self.clause.word(bones[-1].first - 1) == "," and other.kind == "region":
+                if self.clause.owned(other, direct=True) or self.clause.heads:
+                    break
+            bones.append(other)
+        for r in bones:
+            self.context.negated[r.first] = m
+            for head in self.clause.heads:
+                head.regions = [x for x in head.regions if x is not r]
 
     def _near_hedge(self, m: Mention) -> bool:
         h = self.hedge

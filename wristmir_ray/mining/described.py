@@ -41,7 +41,10 @@ def _shared(clause: Clause, m: Mention) -> bool:
     if len(clause.heads) < 2:
         return False
     first, last = clause.heads[0].first, clause.heads[-1].mention.last
-    return any(_is_both(clause, b) and (last < b.first < m.first or m.last < b.first <= first) for b in clause.mentions)
+    refs = [b for b in clause.mentions if _is_both(clause, b)]
+    if any(b.kind == "both" and (b.first == m.last + 1 >= clause.last - 2 or b.last < first) for b in refs) and m.first > last:
+        return True  # `..., nondispl both`; `both the radial fracture and the ulnar fracture are displaced`
+    return any(last < b.first < m.first or m.last < b.first <= first for b in refs)
 
 
 def _is_both(clause: Clause, m: Mention) -> bool:

@@ -30,8 +30,6 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         return
     start, end = _extent(clause, head)
     values = read_values(clause, own, context, regions) if head.neg is None else {}
-    if head.neg is None and (new := _new(clause, head)) is not None:
-        values.setdefault("healing", Value("acute", new.start, new.end))
     statement = Statement(
         "fracture",
         start,
@@ -49,7 +47,10 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware,
     )
     if statement.regions or not head.hedged_regions:
-        yield from _dealt(clause, head, statement, context)
+        dealt = list(_dealt(clause, head, statement, context))
+        yield from dealt
+        if head.twice and head.neg is None:
+            yield from (replace(d, second=True) for d in dealt)
     if head.hedged_regions and head.neg is None:
         yield Statement(
             "fracture", start, end, Presence.UNCERTAIN, head.hedged_regions, head=head.kind, latent=head.latent
@@ -59,21 +60,10 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
 def pronominal(clause: Clause, head: Head) -> Iterator[Statement]:
     """Yield what `it is an acute injury` says of the fracture before."""
     start = clause.tokens[head.first].start
-    acute = {"acute", "recent", "fresh"} & set(clause.words(head.first, head.mention.last))
+    acute = {"acute", "fresh"} & set(clause.words(head.first, head.mention.last))
     if acute and clause.word(clause.first) in {"it", "this", "these"}:
         value = Value("acute", start, head.mention.end)
         yield Statement("attribute", start, head.mention.end, values={"healing": value})
-
-
-def _new(clause: Clause, head: Head) -> Mention | None:
-    """Return the word that calls a fracture new: `a new fracture`, `the fracture is new`."""
-    for m in clause.mentions:
-        if m.kind == "extra" and clause.word(m.last) == "new":
-            verb = clause.ending.get(m.first - 1)
-            said = verb is not None and verb.kind == "verb" and clause.head_before(m.first) is head
-            if head.first <= m.first < head.mention.first or (said and m.last + 1 >= clause.last - 1):
-                return m
-    return None
 
 
 def _placed(clause: Clause, head: Head, region: Mention) -> Mention:

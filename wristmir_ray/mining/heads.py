@@ -8,6 +8,7 @@ subject (`the distal ulna shows a buckle fracture`, `Distal radius: no fracture`
 
 from wristmir_ray.mining.claims import claim_bones
 from wristmir_ray.mining.clauses import ADJECTIVES, BE, HEAD_KINDS, JOINS, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
+from wristmir_ray.mining.several import tell_apart
 from wristmir_ray.mining.terms import Mention
 
 _STOPS = PREPOSITIONS | frozenset(
@@ -25,6 +26,7 @@ def find_heads(clause: Clause) -> None:
     reader = _Reader(clause)
     reader.find()
     claim_bones(clause)
+    tell_apart(clause)
 
 
 class _Reader:
@@ -82,6 +84,8 @@ class _Reader:
         near = after is not None and after.kind == "region" and after.first - m.last <= 5
         if near and self.clause.word(m.last + 1) in {"of", "in", "at", "involving", "through"}:
             return True
+        if near and after is not None and after.first == m.last + 1 and self.clause.word(m.first - 1) == ",":
+            return True  # `bowing ulna, greenstick radius`
         return bool(self.clause.subject(m.first))
 
     def _premodify(self, m: Mention) -> Head:
@@ -136,7 +140,7 @@ class _Reader:
         if left.first in self.clause.claimed:
             return False
         if left.kind == "region":
-            if self.clause.owned(left, direct=not head.regions, by_noun=bool(head.regions)):
+            if self.clause.owned(left, direct=not head.regions, by_noun=bool(head.regions)) and not self._is_twin(left, head):
                 return False
             head.regions.insert(0, left)
         elif left.kind in ADJECTIVES:
@@ -163,9 +167,21 @@ class _Reader:
         if left.kind == "extra":
             return True
         if left.kind == "region":
-            return not self.clause.owned(left, direct=False)
+            return not self.clause.owned(left, direct=False) or self._is_twin(left, head)
         return (
             left.kind in ADJECTIVES and (left.kind, left.value) not in NOUNS and not head.regions and self._leads(left)
+        )
+
+    def _is_twin(self, left: Mention, head: Head) -> bool:
+        """Whether a bone has its own adjective in a list: `transverse radial and greenstick ulnar fractures`."""
+        own = self.clause.ending.get(left.first - 1)
+        return (
+            head.kind == "many"
+            and bool(head.regions)
+            and own is not None
+            and own.kind in {"type", "heal"}
+            and (own.kind, own.value) not in NOUNS
+            and own.first not in self.clause.claimed
         )
 
     def _leads(self, adjective: Mention) -> bool:

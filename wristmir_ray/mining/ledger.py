@@ -133,7 +133,7 @@ class Ledger:
         for mention in regions:
             for place in places(mention):
                 self._open(place, mention, side, s)
-        if not regions and s.whole:
+        if s.whole and (s.regions or not regions):
             self._deny_all(s, side)
 
     def _deny_all(self, s: Statement, side: str | None) -> None:
@@ -209,7 +209,7 @@ class Ledger:
         """Find the draft that a statement about this bone belongs to, or start one; record it."""
         same = [d for d in self.drafts if d.place is place and (d.side == side or None in (d.side, side))]
         there = [d for d in same if (d.presence is Presence.ABSENT) == (s.presence is Presence.ABSENT)]
-        fitting = [d for d in there if d.fits(s.values)] if not s.second else []
+        fitting = [d for d in there if d.fits(s.values)] if not s.second or len(there) > 1 else []
         if fitting:
             draft = fitting[-1]
         else:

@@ -41,13 +41,13 @@ _TITLE = re.compile(
     re.IGNORECASE,
 )
 _STATES = re.compile(
-    r"fract|\bf?fx|#|normal|unremark|negative|\bno\b|intact|show|demonstr|reveal|confirm|compar|prior|previous|which|recommend"
+    r"fract|drf|displ|s/p|position|\bf?fx|#|normal|unremark|negative|\bno\b|intact|show|demonstr|reveal|confirm|compar|prior|previous|which|recommend"
     r"|repeat|follow|obtained|suggest|healing|\bthere\b|may be|lucen|cort|\bseen|\bonly\b|on (?:one|the)|visib",
     re.IGNORECASE,
 )
 """Words of a sentence: a line with one of them is no title, though it speaks of radiographs."""
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
-_STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n")
+_STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n|(?<=\S)(?=\s\(?[1-9]\)\s)")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:(?-i:[Dd]r)|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
 )
@@ -151,7 +151,7 @@ def split_sentences(text: str, start: int, end: int) -> list[Sentence]:
         if not newline and _goes_on(text, begin, m):
             continue
         out += _trimmed(text, begin, m.end(), fresh)
-        fresh = newline or (fresh and not text[begin : m.end()].strip())
+        fresh = newline or not m.group() or (fresh and not text[begin : m.end()].strip())
         begin = m.end()
     return out + _trimmed(text, begin, end, fresh)
 

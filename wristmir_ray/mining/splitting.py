@@ -47,7 +47,9 @@ def _adds_attributes(tokens: Sequence[Token], mentions: Sequence[Mention], begin
 
 def _opens_echo(tokens: Sequence[Token], mentions: Sequence[Mention], i: int) -> bool:
     """Whether a clause such as `so is the ulna`, `and the ulna may be` starts at token `i` (see `ellipsis`)."""
-    if tokens[i].text == "and":
+    if tokens[i].text in {"and", ","}:
+        if i + 1 < len(tokens) and tokens[i + 1].text == "otherwise":
+            return any(m.kind in {"intact", "neg"} and m.first == i + 2 for m in mentions)
         return _is_elliptic(tokens, mentions, i + 1)
     if tokens[i].text not in AS or i + 1 >= len(tokens) or tokens[i + 1].text not in AUXILIARIES:
         return False
