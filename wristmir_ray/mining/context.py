@@ -113,6 +113,11 @@ class _Scan:
             x.first > m.last and x.kind in {"fx", "deny", "type", "combo", *_MODIFIED} for x in self.clause.mentions
         )
         copula = self.clause.ending.get(m.first - 1)
+        placed = self.clause.word(m.last + 1) in {"in", "at", "of"} and self.clause.word(m.first) == "neither"
+        ends = m.kind == "not" and copula is not None and copula.kind == "verb" and self.clause.word(m.last + 1) in {"", "."}
+        if not ahead and (placed or ends) and self.clause.head_before(m.first) is not None:
+            deny_before(self.clause, m, self.context.negated)  # `a fracture is seen neither in the ulna nor ...`
+            return
         closes = not ahead or self.clause.word(m.last + 1) in {"/", ",", ".", ";"}
         if closes and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
             self._negative(m, copula)

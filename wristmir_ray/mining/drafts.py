@@ -37,7 +37,7 @@ class Draft:
         """Give a field its value, or a more precise one; the first word stays otherwise."""
         old = self.values.get(name)
         if old is not None and old.value != value.value:
-            if not _refines(name, str(old.value), str(value.value)):
+            if not value.now and not _refines(name, str(old.value), str(value.value)):
                 return
             self.evidence = [e for e in self.evidence if e.field != name]
         if old is None or old.value != value.value:

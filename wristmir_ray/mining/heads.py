@@ -101,6 +101,8 @@ class _Reader:
                         break
                 elif word in {"(", ")"} and self._is_gloss(i, head):
                     pass
+                elif word in {"a", "an"} and self._is_listed(i, head):
+                    pass
                 elif word in _STOPS or not word.isalnum() or fillers >= _MAX_FILLERS:
                     break
                 else:
@@ -127,6 +129,13 @@ class _Reader:
             return None
         opens = {self.clause.word(k) for k in range(max(self.clause.first, left.first - 8), left.first)}
         return before if head.kind == "many" or opens & _PAIRING else None
+
+    def _is_listed(self, i: int, head: Head) -> bool:
+        """Whether the article at token `i` stands amid bones that share the noun: `neither a radial nor an ulnar fracture`."""
+        before = self.clause.ending.get(i - 2)
+        if before is None or before.kind != "region" or self.clause.word(i - 1) not in {"nor", "or", "and"}:
+            return False
+        return bool(head.regions) and self.clause.word(before.first - 1) in {"a", "an"}
 
     def _is_gloss(self, i: int, head: Head) -> bool:
         """Whether the bracket at token `i` holds but an adjective: `buckle (torus) fracture`."""

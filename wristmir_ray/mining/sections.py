@@ -51,6 +51,10 @@ _STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n|(?<=\S)(?=\s\(?
 _ABBREVIATION = re.compile(
     r"(?:\b(?:(?-i:[Dd]r)|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
 )
+_CUT_SHORT = re.compile(
+    r"\b(?:min|mod|(?:non|un)?displ|dist|rad|uln|transv|obl|incompl|comm|sev|poss|prob|styl|metaph|susp|equiv)$", re.IGNORECASE
+)
+"""Words of telegraphic dictation whose dot ends a sentence only before a capital."""
 _BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?(?:\d{1,2}|[a-hA-H])[.)](?=[ \t])[ \t]*)")
 _OPEN_END = re.compile(
     r"(?:[,(/&+-]|\b(?:of|the|a|an|in|with|and|or|no|at|to|is|are|distal|for|by|through|without|not))\s*$",
@@ -158,6 +162,8 @@ def split_sentences(text: str, start: int, end: int) -> list[Sentence]:
 
 def _goes_on(text: str, begin: int, stop: re.Match[str]) -> bool:
     before = text[max(begin, stop.start() - 12) : stop.start()]
+    if stop.group() == "." and _CUT_SHORT.search(before) and text[stop.end() :][:3].lstrip()[:1].islower():
+        return True
     if "?" in stop.group() and (not before or before[-1].isspace() or before[-1] == "("):
         return True
     return (

@@ -15,6 +15,11 @@ _HYPHENS = {"-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212"}
 
 _BONES = frozenset({"DR", "DRS", "DRF", "DU", "DUF", "US", "USP", "USF", "USPF"})
 """Abbreviations that name a bone in capitals alone: `Dr` is a title, `us` a pronoun."""
+_DOTTED = frozenset(
+    {"min", "mod", "displ", "nondispl", "undispl", "dist", "rad", "uln", "transv", "obl", "incompl", "comm", "avuls"}
+    | {"sev", "approx", "poss", "prob", "styl", "metaph", "susp", "equiv"}
+)
+"""Words that are cut short by a dot, which then ends no sentence unless a capital follows."""
 _TITLED = frozenset({"with", "by", "to", "from", "on", "via", "per", "attending", "physician"})
 
 
@@ -37,6 +42,8 @@ def tokenise(text: str, start: int, end: int) -> list[Token]:
     for m in _WORD.finditer(text, start, end):
         word = m.group()
         a, b = m.span()
+        if word == "." and out and out[-1].text in _DOTTED and b < end:
+            continue
         if word in _SILENT or not word.isprintable():
             continue
         if word in _HYPHENS:
