@@ -83,7 +83,7 @@ class _Scan:
                 self._negation(m)  # `callus at the radial fracture but not at the ulnar fracture`: that is there
         elif m.kind in {"hedge", "modal", "unsure"}:
             self.unsure = m if m.kind == "unsure" else None
-            if self.neg is not None and self.denied_noun and self.clause.word(m.first - 1) == ",":
+            if self.neg is not None and self._denies_attribute(m) and self.clause.word(m.first - 1) == ",":
                 self.neg = None  # `no displacement, possible styloid fracture`
             self._hedge(m)
         elif head is not None:
@@ -114,7 +114,12 @@ class _Scan:
         )
         copula = self.clause.ending.get(m.first - 1)
         placed = self.clause.word(m.last + 1) in {"in", "at", "of"} and self.clause.word(m.first) == "neither"
-        ends = m.kind == "not" and copula is not None and copula.kind == "verb" and self.clause.word(m.last + 1) in {"", "."}
+        ends = (
+            m.kind == "not"
+            and copula is not None
+            and copula.kind == "verb"
+            and self.clause.word(m.last + 1) in {"", "."}
+        )
         if not ahead and (placed or ends) and self.clause.head_before(m.first) is not None:
             deny_before(self.clause, m, self.context.negated)  # `a fracture is seen neither in the ulna nor ...`
             return
@@ -122,7 +127,11 @@ class _Scan:
         if closes and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
             self._negative(m, copula)
             return
-        if copula is not None and copula.kind in {"disp", "ang"} and self.clause.word(m.last + 1) in {"", ",", ".", ")"}:
+        if (
+            copula is not None
+            and copula.kind in {"disp", "ang"}
+            and self.clause.word(m.last + 1) in {"", ",", ".", ")"}
+        ):
             self.context.negated[copula.first] = m  # `displ nil`
             return
         if not ahead and m.kind == "not" and not self.clause.head_before(m.first) and spared_bones(self.clause, m):
@@ -156,6 +165,10 @@ class _Scan:
             self.context.negated[r.first] = m
             for head in self.clause.heads:
                 head.regions = [x for x in head.regions if x is not r]
+
+    def _denies_attribute(self, m: Mention) -> bool:
+        last = next((x for x in reversed(self.clause.mentions) if x.first < m.first), None)
+        return last is not None and last.kind in {"disp", "ang", "degree"} and not self.denied_head
 
     def _near_hedge(self, m: Mention) -> bool:
         h = self.hedge

@@ -62,7 +62,9 @@ def _intact_bones(clause: Clause, m: Mention) -> list[Mention]:
             if x.kind == "region" and clause.owned(x, direct=True):
                 return []
             joined = [r for r in clause.coordinated(x, -1) if r.kind != "all" or clause.word(r.last + 1) != ","]
-            paired = bool({"are", "were", "both"} & set(clause.words(x.last, m.first))) and clause.word(x.first - 1) != ","
+            paired = (
+                bool({"are", "were", "both"} & set(clause.words(x.last, m.first))) and clause.word(x.first - 1) != ","
+            )
             first = joined[:1] if paired else []  # `despite a fracture of the radius, the ulna and styloid are intact`
             joined = [r for r in joined if r in first or r.kind != "region" or not clause.owned(r, direct=False)]
             return [x, *joined] if _plural(clause, x, m, joined) else [x]

@@ -35,7 +35,11 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         start,
         end,
         presence=_presence(head),
-        regions=[_placed(clause, head, r) for r in regions if head.neg is not None or not any(r is h for h in head.hedged_regions)],
+        regions=[
+            _placed(clause, head, r)
+            for r in regions
+            if head.neg is not None or not any(r is h for h in head.hedged_regions)
+        ],
         values=values,
         head=_kind(head),
         known=head.known or head.kind in {"part", "compound"},

@@ -8,7 +8,7 @@ subject (`the distal ulna shows a buckle fracture`, `Distal radius: no fracture`
 
 from wristmir_ray.mining.claims import claim_bones
 from wristmir_ray.mining.clauses import ADJECTIVES, BE, HEAD_KINDS, JOINS, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
-from wristmir_ray.mining.several import tell_apart
+from wristmir_ray.mining.several import RANKS, tell_apart
 from wristmir_ray.mining.terms import Mention
 
 _STOPS = PREPOSITIONS | frozenset(
@@ -17,6 +17,7 @@ _STOPS = PREPOSITIONS | frozenset(
     | {"before"}
 )
 _PAIRING = frozenset({"both", "neither", "either"})
+_STAGES = frozenset({("heal", "healed"), ("heal", "healing"), ("heal", "acute"), ("heal", "old")})
 _NOUN_TYPES = frozenset({"buckle", "avulsion", "greenstick", "plastic_bowing"})
 _MAX_FILLERS = 5
 
@@ -46,8 +47,13 @@ class _Reader:
     def _is_proform(self, m: Mention) -> bool:
         """Whether `one` stands for `fracture` (`the ulnar one`)."""
         before = self.clause.ending.get(m.first - 1)
-        if before is not None and before.kind in {"region", "type"}:
+        if before is not None and (before.kind in {"region", "type"} or (before.kind, before.value) in _STAGES):
             return True
+        following, typed = self.clause.starting.get(m.last + 1), self.clause.starting.get(m.last + 2)
+        if self.clause.heads and self.clause.word(m.first - 1) in RANKS and following is not None:
+            return following.kind in {"verb", "type", "heal", "disp", "degree"}  # `a more distal one is acute`
+        if self.clause.heads and typed is not None and typed.kind == "type":
+            return self.clause.word(m.first - 1) == "and" and self.clause.word(m.last + 1) == "of"
         after = next((x for x in self.clause.mentions if x.first > m.last and x.kind not in {"known", "side"}), None)
         placed = after is not None and after.kind == "region" and after.first - m.last <= 3
         many = any(h.kind == "many" for h in self.clause.heads)
@@ -77,8 +83,11 @@ class _Reader:
             return False  # `Salter-Harris II physeal fracture`
         if m.value not in _NOUN_TYPES and not m.value.startswith("salter"):
             return False
+        whole = self._premodify(m)
+        if "fracture" in self.clause.words(m.first, m.last) and self.clause.word(whole.first - 1) in {"a", "an"}:
+            return True  # `a Salter-Harris II fracture of the physis`
         others = [h for h in self.clause.heads if h.kind not in SIGNS]
-        if not others or self._premodify(m).regions or self.clause.before_bracket(m.first) is not None:
+        if not others or whole.regions or self.clause.before_bracket(m.first) is not None:
             return True
         after = next((x for x in self.clause.mentions if x.first > m.last and x.kind not in {"known", "side"}), None)
         near = after is not None and after.kind == "region" and after.first - m.last <= 5
@@ -97,12 +106,12 @@ class _Reader:
             if left is None:
                 word = self.clause.word(i)
                 if word in JOINS:
-                    if not self._joins(i, head):
+                    if m.kind == "proform" or not self._joins(i, head):
                         break
                 elif word in {"(", ")"} and self._is_gloss(i, head):
                     pass
                 elif word in {"a", "an"} and self._is_listed(i, head):
-                    pass
+                    i -= 1
                 elif word in _STOPS or not word.isalnum() or fillers >= _MAX_FILLERS:
                     break
                 else:
@@ -149,7 +158,7 @@ class _Reader:
         if left.first in self.clause.claimed:
             return False
         if left.kind == "region":
-            if self.clause.owned(left, direct=not head.regions, by_noun=bool(head.regions)) and not self._is_twin(left, head):
+            if self.clause.owned(left, direct=not head.regions, by_noun=bool(head.regions)) and not self._is_twin(left):
                 return False
             head.regions.insert(0, left)
         elif left.kind in ADJECTIVES:
@@ -176,18 +185,18 @@ class _Reader:
         if left.kind == "extra":
             return True
         if left.kind == "region":
-            return not self.clause.owned(left, direct=False) or self._is_twin(left, head)
+            return not self.clause.owned(left, direct=False) or (
+                head.kind == "many" and bool(head.regions) and self._is_twin(left)
+            )
         return (
             left.kind in ADJECTIVES and (left.kind, left.value) not in NOUNS and not head.regions and self._leads(left)
         )
 
-    def _is_twin(self, left: Mention, head: Head) -> bool:
+    def _is_twin(self, left: Mention) -> bool:
         """Whether a bone has its own adjective in a list: `transverse radial and greenstick ulnar fractures`."""
         own = self.clause.ending.get(left.first - 1)
         return (
-            head.kind == "many"
-            and bool(head.regions)
-            and own is not None
+            own is not None
             and own.kind in {"type", "heal"}
             and (own.kind, own.value) not in NOUNS
             and own.first not in self.clause.claimed

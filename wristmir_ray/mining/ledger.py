@@ -25,6 +25,7 @@ from wristmir_ray.mining.verdict import conclude
 
 _RANK = {Presence.ABSENT: 0, Presence.UNCERTAIN: 1, Presence.PRESENT: 2}
 _SIGN_HEADS = frozenset({"weak", "lucency"})
+_HISTORY = frozenset({"indication", "history", "comparison"})
 _MAX_DRAFTS = 48
 
 
@@ -45,6 +46,8 @@ class Ledger:
         """Bones that this sentence has named without saying anything of them."""
         self._topic: list[tuple[Place, Mention]] = []
         """Bones last named without a statement (`Injured bone: distal radius`), for a fracture that names none."""
+        self._past: list[tuple[Place, Mention]] = []
+        """Bones of a fracture that the body says an earlier exam showed."""
         self._described: list[Mention] = []
         """Bones that an attribute of this sentence was said of (`the ulna angulated but undisplaced`)."""
         self._pending: list[Statement] = []
@@ -169,6 +172,9 @@ class Ledger:
             self._pending = []
             self._denial(replace(s, kind="denial", whole=True), s.side or self.side)
             return
+        elif self._past and not self._focus.latest():
+            for place, mention in self._past:
+                self._open(place, mention, s.side or self.side, s)
         for draft in self._focus.latest():
             if draft.presence is Presence.UNCERTAIN:
                 draft.presence = s.presence
@@ -179,6 +185,8 @@ class Ledger:
     def _latent(self, s: Statement, side: str | None) -> None:
         if s.kind not in {"fracture", "attribute"} or s.presence is Presence.ABSENT:
             return
+        if self.section not in _HISTORY:  # what an earlier exam showed is what this one is about
+            self._past = self._topic = [(p, r) for r in s.regions for p in places(r)] or self._topic
         for mention in s.regions:
             for place in places(mention):
                 draft = Draft(place, side, s.presence)
@@ -190,7 +198,9 @@ class Ledger:
     def _referred(self, s: Statement) -> list[Draft]:
         """Return the drafts that a statement without bones speaks of."""
         found = self._focus.referred(s, [d for d in self.drafts if d.presence is not Presence.ABSENT])
-        confirms = (s.kind == "fracture" and (s.known or s.plural)) or (s.kind == "attribute" and "healing" in s.values)
+        confirms = (s.kind == "fracture" and (s.known or s.plural)) or (
+            s.kind == "attribute" and bool("healing" in s.values or self._past)
+        )
         return found or (self._promote(s) if confirms and not s.ref else [])
 
     def _promote(self, s: Statement) -> list[Draft]:

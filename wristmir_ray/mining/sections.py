@@ -52,7 +52,7 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:(?-i:[Dd]r)|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
 )
 _CUT_SHORT = re.compile(
-    r"\b(?:min|mod|(?:non|un)?displ|dist|rad|uln|transv|obl|incompl|comm|sev|poss|prob|styl|metaph|susp|equiv)$", re.IGNORECASE
+    r"\b(?:min|mod|(?:non|un)?displ|dist|transv|obl|incompl|comm|sev|poss|prob|susp|equiv)$", re.IGNORECASE
 )
 """Words of telegraphic dictation whose dot ends a sentence only before a capital."""
 _BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?(?:\d{1,2}|[a-hA-H])[.)](?=[ \t])[ \t]*)")

@@ -12,6 +12,10 @@ from wristmir_ray.mining.terms import Mention, Term
 _COUNTS = frozenset({"two", "2", "pair", "twin", "double"})
 _ARTICLES = frozenset({"a", "an", "another"})
 _OPENERS = frozenset({"one", "another", "first", "second", "other", "former", "latter"})
+RANKS = frozenset(
+    {"proximal", "distal", "dorsal", "volar", "larger", "smaller", "older", "newer", "upper", "lower", "other"}
+)
+"""Words that tell one fracture from another: `a more distal one`."""
 _MARKS = frozenset({":", ",", "(", "--", "and", "namely", ";", "/", "the", "with", "respectively"})
 _ITEM = Term("proform", "one", "", "")
 
@@ -78,9 +82,11 @@ def _items(clause: Clause, head: Head) -> list[Mention]:
     while i < clause.last:
         follower = next((h for h in clause.heads if h.first == i and h is not head), None)
         if follower is not None:
-            out.append(Mention(follower.mention.term, i, follower.mention.last, follower.mention.start, follower.mention.end))
+            out.append(
+                Mention(follower.mention.term, i, follower.mention.last, follower.mention.start, follower.mention.end)
+            )
             i = follower.mention.last
-        elif clause.word(i) in _OPENERS and clause.word(i + 1) != "of":
+        elif clause.word(i) in _OPENERS and _is_item(clause, i):
             last = i + (clause.word(i + 1) == "one")
             out.append(Mention(_ITEM, i, last, clause.tokens[i].start, clause.tokens[last].end))
             i = last
@@ -88,6 +94,12 @@ def _items(clause: Clause, head: Head) -> list[Mention]:
     if not out:
         out = _typed(clause, head)
     return out
+
+
+def _is_item(clause: Clause, i: int) -> bool:
+    """Whether `one` opens an item, not a fracture of another bone (`one of the ulnar styloid`)."""
+    typed = clause.starting.get(i + 2)
+    return clause.word(i + 1) != "of" or (typed is not None and typed.kind == "type")
 
 
 def _typed(clause: Clause, head: Head) -> list[Mention]:
@@ -99,7 +111,9 @@ def _typed(clause: Clause, head: Head) -> list[Mention]:
 
 def _speaks(clause: Clause, item: Mention) -> bool:
     """Whether an item says something of its fracture, rather than where it is alone."""
-    if item.kind == "type" or any(a.kind in ADJECTIVES for h in clause.heads if h.first == item.first for a in h.adjectives):
+    if item.kind == "type" or any(
+        a.kind in ADJECTIVES for h in clause.heads if h.first == item.first for a in h.adjectives
+    ):
         return True
     for m in clause.mentions:
         if m.first > item.last and (m.kind in ADJECTIVES and m.kind != "angdir"):
@@ -115,7 +129,11 @@ def _twinned(clause: Clause) -> None:
         if clause.word(i) not in _ARTICLES or clause.word(i - 1) != "and" or left is None or not head.regions:
             continue
         lone = left.kind in {"type", "heal", "disp"} and (left.kind, left.value) not in NOUNS
-        if lone and left.first not in clause.claimed and not any(h.first <= left.first <= h.mention.first for h in clause.heads):
+        if (
+            lone
+            and left.first not in clause.claimed
+            and not any(h.first <= left.first <= h.mention.first for h in clause.heads)
+        ):
             before = Head(left, left.first, list(head.regions), [left])
             head.second = True
             clause.claimed.add(left.first)
@@ -125,11 +143,23 @@ def _twinned(clause: Clause) -> None:
 def _joined(clause: Clause) -> None:
     """Give `and an oblique fracture` the bone of the fracture before it, or both the bone after them."""
     for before, head in pairwise(list(clause.heads)):
-        i = head.first - 1
-        while i > before.mention.last and clause.word(i) in _ARTICLES | {"also", "there", "is", "more", "distally"}:
+        i, proform = head.first - 1, head.kind == "proform"
+        if {"same", "bone"} <= set(clause.words(before.mention.last + 1, min(clause.last, head.mention.last + 6))):
+            if before.regions and not head.regions:
+                head.regions, head.second = list(before.regions), True
+            continue
+        while i > before.mention.last and clause.word(i) in _ARTICLES | RANKS | {
+            "also",
+            "there",
+            "is",
+            "more",
+            "distally",
+        }:
             i -= 1
-        joined = clause.word(i) in JOINS and (clause.word(i) == "and" or clause.word(i - 1) == "and" or head.second)
-        if not joined or i == head.first - 1 or not _distinct(before, head):
+        joined = clause.word(i) in JOINS and (
+            clause.word(i) == "and" or clause.word(i - 1) == "and" or head.second or proform
+        )
+        if not joined or (i == head.first - 1 and not proform and not head.second) or not _distinct(before, head):
             continue
         if not head.regions and before.regions and _single(before.regions):
             head.regions, head.second = list(before.regions), True
@@ -143,8 +173,14 @@ def _single(regions: Sequence[Mention]) -> bool:
 
 def _distinct(a: Head, b: Head) -> bool:
     """Whether two heads are told apart by a word of their own."""
-    return {*_said(a)} != {*_said(b)} and b.mention.kind in {"fx", "type", "proform"} and b.kind not in {"part", "injury", "line"}
+    return (
+        {*_said(a)} != {*_said(b)}
+        and b.mention.kind in {"fx", "type", "proform"}
+        and b.kind not in {"part", "injury", "line"}
+    )
 
 
 def _said(head: Head) -> Iterator[tuple[str, str]]:
-    yield from ((a.kind, a.value) for a in (*head.adjectives, head.mention) if a.kind in {"type", "heal", "disp", "degree"})
+    yield from (
+        (a.kind, a.value) for a in (*head.adjectives, head.mention) if a.kind in {"type", "heal", "disp", "degree"}
+    )

@@ -16,8 +16,8 @@ _HYPHENS = {"-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212"}
 _BONES = frozenset({"DR", "DRS", "DRF", "DU", "DUF", "US", "USP", "USF", "USPF"})
 """Abbreviations that name a bone in capitals alone: `Dr` is a title, `us` a pronoun."""
 _DOTTED = frozenset(
-    {"min", "mod", "displ", "nondispl", "undispl", "dist", "rad", "uln", "transv", "obl", "incompl", "comm", "avuls"}
-    | {"sev", "approx", "poss", "prob", "styl", "metaph", "susp", "equiv"}
+    {"min", "mod", "displ", "nondispl", "undispl", "dist", "transv", "obl", "incompl", "comm", "avuls"}
+    | {"sev", "approx", "poss", "prob", "susp", "equiv"}
 )
 """Words that are cut short by a dot, which then ends no sentence unless a capital follows."""
 _TITLED = frozenset({"with", "by", "to", "from", "on", "via", "per", "attending", "physician"})
