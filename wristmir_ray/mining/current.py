@@ -8,11 +8,14 @@ from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.values import Values
 
 _NOW = frozenset({"now", "today", "currently", "presently", "nowadays", "meanwhile"})
+_FORMER = frozenset({"initially", "previously", "formerly", "originally", "earlier", "once", "then", "before"})
 _KINDS = {"disp": "displacement", "degree": "displacement", "align": "displacement", "heal": "healing"}
 
 
 def _is_now(clause: Clause, m: Mention) -> bool:
     """Whether a word of time stands before an attribute, within its clause, or right after it."""
+    if _FORMER & {clause.word(m.first - 1), clause.word(m.last + 1)}:
+        return False  # `today the fracture, displaced initially, is anatomic`
     return bool(_NOW & set(clause.words(clause.first, m.last + 1))) or clause.word(m.last + 1) in _NOW
 
 

@@ -44,6 +44,12 @@ class Draft:
             self.values[name] = value
         self.evidence.append(Span(name, value.start, value.end, section))
 
+    def settle(self, presence: Presence, said: Span) -> None:
+        """Answer the question whether the fracture is there."""
+        self.presence = presence
+        self.values = {} if presence is Presence.ABSENT else self.values
+        self.evidence = [*(e for e in self.evidence if e.field == "region"), said]
+
     def fits(self, values: Values) -> bool:
         """Whether these values can be said of the same fracture."""
         mine, theirs = self.values.get("fracture_type"), values.get("fracture_type")

@@ -14,7 +14,7 @@ from wristmir_ray.mining.values import Value
 _LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "idem", "equally", "similar"})
 _SHOWS = frozenset({"shows", "show", "demonstrates", "demonstrate", "exhibits", "has", "the", "findings", "finding"})
 _ANSWERS = dict.fromkeys(
-    ("no", "nil", "none", "nothing", "negative", "not present", "excluded", "absent"), Presence.ABSENT
+    ("no", "nil", "none", "nothing", "negative", "neg", "not present", "excluded", "absent"), Presence.ABSENT
 )
 _ANSWERS |= dict.fromkeys(("yes", "confirmed", "positive", "present"), Presence.PRESENT)
 _TIME = frozenset(
@@ -47,7 +47,11 @@ def read_answer(clause: Clause) -> Statement | None:
     words = [w for w in clause.words(clause.first, clause.last) if w not in {"seen", "identified", ".", ",", "!"}]
     tokens = clause.tokens
     bare = [w for w in words if w not in _TIME and w not in BE]
-    if bare in (["none"], ["it", "intact"], ["it", "normal"], ["nothing"]) and len(bare) < len(words):
+    if (
+        bare in (["none"], ["it", "intact"], ["it", "normal"], ["nothing"])
+        and len(bare) < len(words)
+        and not clause.first
+    ):
         return Statement("answer", tokens[clause.first].start, tokens[clause.last - 1].end, Presence.ABSENT)
     presence = _ANSWERS.get(" ".join(words))
     if presence is None or (clause.first == 0 and words not in (["yes"], ["no"], ["confirmed"])):

@@ -79,23 +79,24 @@ class _Reader:
         if self.clause.listed and not self.clause.heads:
             return True
         following = self.clause.starting.get(m.last + 1)
-        if following is not None and following.kind == "type" and following.last > following.first:
+        physeal = following is not None and following.kind == "type" and following.last > following.first
+        if physeal or (m.value not in _NOUN_TYPES and not m.value.startswith("salter")):
             return False  # `Salter-Harris II physeal fracture`
-        if m.value not in _NOUN_TYPES and not m.value.startswith("salter"):
-            return False
         whole = self._premodify(m)
         if "fracture" in self.clause.words(m.first, m.last) and self.clause.word(whole.first - 1) in {"a", "an"}:
             return True  # `a Salter-Harris II fracture of the physis`
         others = [h for h in self.clause.heads if h.kind not in SIGNS]
-        if not others or whole.regions or self.clause.before_bracket(m.first) is not None:
-            return True
+        alone = not others or bool(whole.regions) or self.clause.before_bracket(m.first) is not None
+        return alone or self._names_bone(m) or bool(self.clause.subject(m.first))
+
+    def _names_bone(self, m: Mention) -> bool:
+        """Whether a bone follows a type at once (`avulsion of the styloid`, `bowing ulna, greenstick radius`)."""
         after = next((x for x in self.clause.mentions if x.first > m.last and x.kind not in {"known", "side"}), None)
-        near = after is not None and after.kind == "region" and after.first - m.last <= 5
-        if near and self.clause.word(m.last + 1) in {"of", "in", "at", "involving", "through"}:
+        if after is None or after.kind != "region" or after.first - m.last > 5:
+            return False
+        if self.clause.word(m.last + 1) in {"of", "in", "at", "involving", "through"}:
             return True
-        if near and after is not None and after.first == m.last + 1 and self.clause.word(m.first - 1) == ",":
-            return True  # `bowing ulna, greenstick radius`
-        return bool(self.clause.subject(m.first))
+        return after.first == m.last + 1 and self.clause.word(m.first - 1) == ","
 
     def _premodify(self, m: Mention) -> Head:
         """Walk left over adjectives, bones and fillers up to the start of the noun phrase."""
@@ -140,7 +141,7 @@ class _Reader:
         return before if head.kind == "many" or opens & _PAIRING else None
 
     def _is_listed(self, i: int, head: Head) -> bool:
-        """Whether the article at token `i` stands amid bones that share the noun: `neither a radial nor an ulnar fracture`."""
+        """Whether the article at token `i` stands amid bones that share the noun (`a radial nor an ulnar fracture`)."""
         before = self.clause.ending.get(i - 2)
         if before is None or before.kind != "region" or self.clause.word(i - 1) not in {"nor", "or", "and"}:
             return False

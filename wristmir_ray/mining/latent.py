@@ -8,6 +8,7 @@ from wristmir_ray.mining.clauses import JOINS, Clause
 from wristmir_ray.mining.terms import Mention
 
 _AGO = frozenset({"ago", "initially", "previously", "earlier", "formerly", "originally"})
+_PAST = frozenset({"was", "were"})
 
 
 def mark_latent(clause: Clause) -> None:
@@ -17,11 +18,9 @@ def mark_latent(clause: Clause) -> None:
     lead = set(clause.words(max(clause.first, prior.first - 4), prior.first)) if prior else set()
     if prior and {"on", "in", "at"} & (lead if "time" in lead else set(clause.words(prior.first - 2, prior.first))):
         past = past or bool({"was", "were", "had"} & set(clause.words(prior.last, clause.last)))
-    dated = _AGO & set(clause.words(clause.first, clause.last)) and {"was", "were"} & set(
-        clause.words(clause.first, clause.last)
-    )
-    for head in clause.heads if dated else ():  # `a fracture was suspected ten days ago`
-        head.latent |= head.hedge is not None and head.hedge.kind in {"hedge", "hedgepost"}
+    if _AGO & set(clause.words(clause.first, clause.last)):
+        for head in clause.heads:  # `a fracture was suspected ten days ago`
+            head.latent |= head.hedge is not None and bool(_PAST & set(_verb(clause, head.hedge)))
     for m in clause.mentions:
         if m.kind != "ignore" and not (past and m is prior):
             continue
@@ -50,3 +49,7 @@ def _reach(clause: Clause, cue: Mention) -> int:
         ):
             return i
     return clause.last
+
+
+def _verb(clause: Clause, cue: Mention) -> list[str]:
+    return clause.words(max(clause.first, cue.first - 1), cue.first + 1)

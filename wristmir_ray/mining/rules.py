@@ -12,8 +12,8 @@ from wristmir_ray.mining.ledger import Ledger
 from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
 from wristmir_ray.mining.splitting import split_clauses
-from wristmir_ray.mining.terms import TermTable, load_terms
-from wristmir_ray.mining.tokens import tokenise
+from wristmir_ray.mining.terms import Mention, TermTable, load_terms
+from wristmir_ray.mining.tokens import Token, tokenise
 from wristmir_ray.mining.wording import reword
 
 _WRIST = frozenset({"distal_radius", "distal_ulna", "ulnar_styloid", "radial_styloid", "scaphoid", "carpals"})
@@ -64,7 +64,17 @@ class _Read:
         self.section, self.sentence = section, sentence
         self.tokens = reword(tokenise(report, sentence.start, sentence.end))
         self.mentions = terms.find(self.tokens)
+        _label(self.tokens, self.mentions)
         self.side: str | None = None
+
+
+def _label(tokens: list[Token], mentions: list[Mention]) -> None:
+    """Read the dash of `...; ulna - buckle; styloid - nil` as a colon."""
+    for m in mentions:
+        opens = m.first > 0 and tokens[m.first - 1].text in {";", ",", "/"}
+        if m.kind == "region" and opens and m.last + 2 < len(tokens) and tokens[m.last + 1].text == "--":
+            dash = tokens[m.last + 1]
+            tokens[m.last + 1] = Token(":", dash.start, dash.end)
 
 
 def _spread_side(sentences: list[_Read]) -> None:

@@ -38,6 +38,7 @@ def _is_counted(clause: Clause, head: Head) -> bool:
     counted = _COUNTS & set(clause.words(max(clause.first, head.first - 3), head.mention.first))
     after = clause.words(head.mention.last + 1, min(clause.last, head.mention.last + 9))
     levels = any(a in _COUNTS and b in {"levels", "sites", "places", "points"} for a, b in pairwise(after))
+    levels |= "twice" in after[:3]
     return bool(counted and (head.kind == "many" or clause.word(head.mention.last) in {"lines", "sites"})) or levels
 
 
@@ -99,6 +100,8 @@ def _items(clause: Clause, head: Head) -> list[Mention]:
 def _is_item(clause: Clause, i: int) -> bool:
     """Whether `one` opens an item, not a fracture of another bone (`one of the ulnar styloid`)."""
     typed = clause.starting.get(i + 2)
+    if clause.word(i + 2) in {"them", "these", "which"}:
+        return True
     return clause.word(i + 1) != "of" or (typed is not None and typed.kind == "type")
 
 

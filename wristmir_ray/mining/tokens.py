@@ -25,7 +25,7 @@ _TITLED = frozenset({"with", "by", "to", "from", "on", "via", "per", "attending"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One word, number or mark; `text` is lower case but for the abbreviated bones (`DR`), [start, end) its place in the report."""
+    """One word, number or mark; [start, end) its place in the report; `text` is lower case but for bones (`DR`)."""
 
     text: str
     start: int
