@@ -50,7 +50,7 @@ def read_answer(clause: Clause) -> Statement | None:
     if (
         bare in (["none"], ["it", "intact"], ["it", "normal"], ["nothing"])
         and len(bare) < len(words)
-        and not clause.first
+        and _opens(clause)
     ):
         return Statement("answer", tokens[clause.first].start, tokens[clause.last - 1].end, Presence.ABSENT)
     presence = _ANSWERS.get(" ".join(words))
@@ -58,6 +58,11 @@ def read_answer(clause: Clause) -> Statement | None:
         return None
     start, end = tokens[clause.first].start, tokens[clause.last - 1].end
     return Statement("answer", start, end, presence, whole=clause.first > 0)
+
+
+def _opens(clause: Clause) -> bool:
+    """Whether a clause opens its sentence or follows a semicolon, rather than a list header."""
+    return not clause.first or clause.tokens[clause.first - 1].text == ";"
 
 
 def _likened(words: list[str], regions: list[Mention], clause: Clause, kinds: set[str]) -> str:

@@ -97,6 +97,7 @@ def _dealt(clause: Clause, head: Head, statement: Statement, context: Context) -
     radius and nondisplaced ulnar styloid fractures`.
     """
     own = _respective(clause, statement.regions) or _interleaved(head, statement.regions)
+    own = own or _where(clause, head, statement.regions)
     if not own:
         yield statement
         return
@@ -113,6 +114,18 @@ def _respective(clause: Clause, regions: Sequence[Mention]) -> list[list[Mention
         return []
     lists = ([m for m in clause.mentions if m.kind == kind] for kind in ("type", "degree", "heal", "disp"))
     return next(([[a] for a in dealt] for dealt in lists if len(dealt) == len(regions)), [])
+
+
+def _where(clause: Clause, head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
+    """Return each bone's own degree where they follow the head: `severe in the radius and mild in the ulna`."""
+    placed: dict[str, list[Mention]] = {}
+    for m in clause.mentions:
+        late = m.kind == "degree" and m.first > head.mention.last and clause.word(m.last + 1) in {"in", "at", "for"}
+        bone = next((b for b in clause.mentions if late and b.first > m.last and b.kind != "known"), None)
+        if bone is not None and bone.kind == "region" and bone.first - m.last <= 3:
+            placed[bone.value] = [m]
+    own = [placed.get(r.value, []) for r in regions]
+    return own if len(own) > 1 and all(own) else []
 
 
 def _interleaved(head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:

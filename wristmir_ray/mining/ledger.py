@@ -49,7 +49,6 @@ class Ledger:
         self._past: list[tuple[Place, Mention]] = []
         """Bones of a fracture that the body says an earlier exam showed."""
         self._described: list[Mention] = []
-        """Bones of this sentence's last attribute (`the ulna angulated but undisplaced`)."""
         self._pending: list[Statement] = []
         self._said: Statement | None = None
         self._line_denials: list[tuple[str | None, Span]] = []
@@ -188,7 +187,7 @@ class Ledger:
     def _referred(self, s: Statement) -> list[Draft]:
         """Return the drafts that a statement without bones speaks of."""
         found = self._focus.referred(s, [d for d in self.drafts if d.presence is not Presence.ABSENT])
-        past = bool(self._past) and not self.drafts and not self.denials
+        past = self._past and not self.drafts and not self.denials
         confirms = s.known or s.plural if s.kind == "fracture" else "healing" in s.values or past
         return found or (self._promote(s) if confirms and not s.ref else [])
 
