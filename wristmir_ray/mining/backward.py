@@ -41,6 +41,8 @@ def doubt_before(clause: Clause, cue: Mention) -> None:
 def deny_predicate(clause: Clause, head: Head, negated: dict[int, Mention]) -> None:
     """Move a negation from a fracture to what its verb says (`neither fracture is displaced`)."""
     verb = clause.starting.get(head.mention.last + 1)
+    if "neither" in clause.words(clause.first, head.first + 1) and (verb is None or verb.kind != "verb"):
+        verb = next((m for m in clause.mentions if m.first > head.mention.last and m.kind == "verb"), None)
     if head.neg is None or head.neg.first > head.mention.first or verb is None or verb.kind != "verb":
         return
     said = next((m for m in clause.mentions if m.first > verb.last and m.kind not in {"copula", "degree"}), None)

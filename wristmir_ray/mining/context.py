@@ -142,9 +142,8 @@ class _Scan:
             deny_before(self.clause, m, self.context.negated)  # `a fracture is seen neither in the ulna nor ...`
             return True
         if not ahead and m.first == self.clause.first > 0 and not self.clause.heads and m.kind == "neg":
-            spared = spared_bones(self.clause, m)  # `...; nor of the ulna`
-            self.context.negated.update({r.first: m for r in spared})
-            return bool(spared)
+            self.context.negated.update({r.first: m for r in spared_bones(self.clause, m)})  # `...; nor of the ulna`
+            return bool(self.context.negated)
         if before is None:
             return False
         if before.kind == "region" and self.clause.word(m.first).startswith("neg"):

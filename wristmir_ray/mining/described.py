@@ -68,6 +68,7 @@ def _is_both(clause: Clause, m: Mention) -> bool:
     """Whether a word takes up all the fractures before it: `both`, `neither of them`, `none is`."""
     after = clause.starting.get(m.last + 1)
     alone = m.last > m.first or (after is not None and after.kind in {"verb", "disp", "heal"})
+    alone |= clause.word(m.last + 2) == ","  # `neither fracture, that of the radius nor that of the ulna, is displaced`
     return m.kind == "both" or (m.kind == "neg" and clause.word(m.first) in {"neither", "none"} and alone)
 
 
