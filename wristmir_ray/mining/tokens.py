@@ -20,7 +20,9 @@ _DOTTED = frozenset(
     | {"sev", "approx", "poss", "prob", "susp", "equiv"}
 )
 """Words that are cut short by a dot, which then ends no sentence unless a capital follows."""
-_TITLED = frozenset({"with", "by", "to", "from", "on", "via", "per", "attending", "physician"})
+_TITLED = frozenset(
+    {"with", "by", "to", "from", "on", "via", "per", "attending", "physician", "let", "contact", "call"}
+)
 
 
 @dataclass(frozen=True, slots=True)
