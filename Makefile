@@ -26,7 +26,7 @@ $(BIN)/uv: requirements/uv.txt
 	@touch $@
 
 .venv/.dev: requirements/dev.txt | .venv/.demo
-	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet -p $(BIN)/python -r requirements/dev.txt
+	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet -p $(BIN)/python --no-deps -r requirements/dev.txt
 	@touch $@
 
 setup: .venv/.dev ## install everything, with the development tools
@@ -65,7 +65,7 @@ bench: .venv/.dev ## benchmarks against fair peers, one JSON line each; exit cod
 
 lock: $(BIN)/uv ## compile requirements/*.in to *.txt (no address of an index is written)
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 --overrides requirements/overrides.txt requirements/dev.in -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 requirements/demo.in -c requirements/dev.txt -o requirements/demo.txt
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 --overrides requirements/overrides.txt requirements/demo.in -c requirements/dev.txt -o requirements/demo.txt
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 requirements/gpu.in -o requirements/gpu.txt
 
 clean: ## remove artefacts (not .venv)

@@ -3,31 +3,40 @@
 import importlib.util
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from tests.integration.test_mine_reports import publish
 from tests.scripted_endpoint import report, scripted_endpoint
 from wristmir_ray import keys, storage
 from wristmir_ray.audit.config import AuditConfig
 from wristmir_ray.audit.pipeline import run
 from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.mining.config import HttpConfig, MiningConfig
-from wristmir_ray.mining.pipeline import mine
 from wristmir_ray.mining.pipeline import run as mine_and_caption
+from wristmir_ray.mining.stages import explode_captions, mine_reports, pack_records, write_captions
 from wristmir_ray.phantom.population import sample_cases
 from wristmir_ray.phantom.reports import write_report
-from wristmir_ray.schemas import AUDIT, EXAMS, REPORTS
+from wristmir_ray.schemas import AUDIT, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table, conform
 
 pytestmark = pytest.mark.ray
 JOB = Path(__file__).parents[2] / "jobs" / "audit_reports.py"
 CHEST = "CHEST, PA VIEW. Clear lungs."
 SWAPPED = 0
 """Index of the exam whose metadata names the other side."""
+
+
+def publish(root: Path, table: Table, rows: list[dict[str, Any]], inputs: Mapping[str, str] | None = None) -> None:
+    """Publish a table as run r1."""
+    data = conform(sorted(rows, key=lambda r: str(r[table.key[0]])), table)
+    storage.write_parquet(data, storage.join(storage.run_uri(str(root), table.name, "r1"), "part.parquet"), 64)
+    made = {"rows": len(rows), "schema": table.fingerprint, "files": ["part.parquet"], "inputs": dict(inputs or {})}
+    storage.publish(str(root), storage.Manifest(table.name, "r1", "test", **made))
 
 
 def publish_archive(root: Path, texts: list[str], sides: list[str]) -> list[str]:
@@ -41,6 +50,16 @@ def publish_archive(root: Path, texts: list[str], sides: list[str]) -> list[str]
     rejected = {"source_id": "sx", "exam_id": None, "error": "empty_file", "error_stage": "decode", "error_message": ""}
     publish(root, EXAMS, [*exams, rejected])
     return ids
+
+
+def mine_here(root: Path) -> None:
+    """Publish what the mining job makes of the archive, stage by stage without its two Ray runs."""
+    reports, exams = (storage.read_table(str(root), t) for t in (REPORTS, EXAMS))
+    findings = mine_reports(reports, engine="rules", version="v1")
+    packed = {r["report_id"]: r for r in pack_records(findings).to_pylist()}
+    captioned = write_captions(pa.Table.from_pylist([r | packed[r["report_id"]] for r in exams.to_pylist()]))
+    publish(root, FINDINGS, findings.to_pylist())
+    publish(root, CAPTIONS, explode_captions(captioned).to_pylist(), inputs={FINDINGS.name: "r1"})
 
 
 def audit_config(root: Path, **changes: Any) -> AuditConfig:
@@ -70,7 +89,7 @@ def archive(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts[SWAPPED] = "Left wrist. FINDINGS: Buckle fracture of the distal radius. The ulna is intact."
     sides = ["right", *(c.side.value for c in cases[1:])]
     publish_archive(root, [*texts, CHEST], [*sides, "left"])
-    mine_and_caption(mining_config(root))
+    mine_here(root)
     run(audit_config(root))
     return root
 
@@ -149,7 +168,8 @@ def test_marks_of_something_else_are_refused(archive: Path, tmp_path: Path) -> N
         run(audit_config(archive, marks=str(path)))
 
 
-def test_a_models_lies_are_found_and_old_captions_refused(local_ray: None, tmp_path: Path) -> None:
+@pytest.mark.slow  # three Ray runs; that a lie is doubted, test_checks shows
+def test_a_models_lies_are_found_in_what_the_mining_job_made(local_ray: None, tmp_path: Path) -> None:
     texts = [*(report(n) for n in range(6)), report(6, "lie"), report(7, "prose")]
     ids = publish_archive(tmp_path, texts, ["left"] * len(texts))
     with scripted_endpoint() as (url, _):
@@ -164,7 +184,11 @@ def test_a_models_lies_are_found_and_old_captions_refused(local_ray: None, tmp_p
     assert all(found[i]["trusted"] for i in ids[:6])
     assert "zero by construction" not in file(tmp_path, "audit_sheet", "audit.md")
 
-    mine(mining_config(tmp_path))
+
+def test_captions_of_other_findings_are_refused(tmp_path: Path) -> None:
+    for table in (REPORTS, EXAMS, FINDINGS):
+        publish(tmp_path, table, [])
+    publish(tmp_path, CAPTIONS, [], inputs={FINDINGS.name: "r0"})
     with pytest.raises(ConfigError, match="run mine_reports again"):
         run(audit_config(tmp_path))
 

@@ -85,12 +85,12 @@ def test_a_real_vllm_engine_mines_reports(local_ray: None, tmp_path: Path, tiny_
 
 @pytest.fixture
 def endpoint() -> Iterator[tuple[str, Script]]:
-    with scripted_endpoint(slow_s=1.5) as found:
+    with scripted_endpoint(slow_s=5.0) as found:
         yield found
 
 
 def http(url: str, **changes: Any) -> HttpConfig:
-    return HttpConfig(url=url, timeout_s=1.0, retries=1, backoff_s=0.01, concurrency=4, **changes)
+    return HttpConfig(url=url, timeout_s=2.5, retries=1, backoff_s=0.01, concurrency=4, **changes)
 
 
 def test_what_an_endpoint_answers_becomes_findings(

@@ -1,13 +1,15 @@
 """A report read once, so that any quote of it can be asked what it says."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wristmir_ray.mining.reading import read_statements
-from wristmir_ray.mining.sections import split_sections, split_sentences
-from wristmir_ray.mining.splitting import split_clauses
+from wristmir_ray.mining.ellipsis import echoed
+from wristmir_ray.mining.ledger import Ledger
+from wristmir_ray.mining.rules import read_clauses, read_sentences
+from wristmir_ray.mining.sections import split_sections
 from wristmir_ray.mining.statements import Statement
-from wristmir_ray.mining.terms import Mention, load_terms
-from wristmir_ray.mining.tokens import Token, tokenise
+from wristmir_ray.mining.terms import Mention
+from wristmir_ray.mining.tokens import Token
 
 NOWHERE = "body"
 """The section of text that stands outside every section (a heading, say)."""
@@ -26,7 +28,8 @@ class Passage:
 class Passages:
     """One report.
 
-    A quote is read where it stands: `styloid` out of `radial styloid` is a radial styloid.
+    A quote is read where it stands, as the `rules` read it there: `styloid` out of `radial styloid` is
+    a radial styloid, `DRF` a fracture of the distal radius.
 
     Args:
         report: its text.
@@ -38,16 +41,22 @@ class Passages:
         self._tokens: list[Token] = []
         self.mentions: list[Mention] = []
         self._statements: list[Statement] = []
-        for section in self._sections:
-            for sentence in split_sentences(report, section.start, section.end):
-                self._read(tokenise(report, sentence.start, sentence.end))
+        self._said: Statement | None = None
+        headers = Ledger()  # only follows the list headers: nothing is entered
+        for sentence in read_sentences(report):
+            self._tokens += sentence.tokens
+            self.mentions += sentence.mentions
+            for _, statements in read_clauses(headers, sentence):
+                self._hear(statements)
 
-    def _read(self, tokens: list[Token]) -> None:
-        mentions = load_terms().find(tokens)
-        self._tokens += tokens
-        self.mentions += mentions
-        for clause in split_clauses(tokens, mentions):
-            self._statements += read_statements(clause)
+    def _hear(self, statements: Iterable[Statement]) -> None:
+        """Take statements; an echo (`but the ulna is not`) says what it makes of the one before, if anything."""
+        for statement in statements:
+            told = echoed(self._said, statement) if statement.kind == "echo" else statement
+            if told is not None:
+                self._statements.append(told)
+            if statement.kind not in {"echo", "doubt", "answer"}:
+                self._said = statement
 
     def at(self, start: int, end: int) -> Passage:
         """Return what stands at the characters [start, end)."""

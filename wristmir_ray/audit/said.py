@@ -6,9 +6,11 @@ That a quote stands in the report proves nothing of the value beside it: `buckle
 
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from wristmir_ray.audit.passages import Passage
+from wristmir_ray.mining.clauses import NOUNS
 from wristmir_ray.mining.findings import CROPPED
 from wristmir_ray.mining.terms import Mention
 
@@ -73,7 +75,9 @@ def _degrees(p: Passage, at: int) -> set[str]:
 
 
 def _denied(p: Passage, at: int) -> bool:
-    return any(m.kind in _CUES for m in _near(p, at, -1)) or any(m.kind == "negpost" for m in _near(p, at, 1))
+    """Whether a cue denies the mention itself, not a noun between (`no displacement of the Salter-Harris II ...`)."""
+    own = takewhile(lambda m: (m.kind, m.value) not in NOUNS, _near(p, at, -1))
+    return any(m.kind in _CUES for m in own) or any(m.kind == "negpost" for m in _near(p, at, 1))
 
 
 def _near(p: Passage, at: int, step: int) -> list[Mention]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from wristmir_ray.mining.clauses import Clause
 from wristmir_ray.mining.context import Context
+from wristmir_ray.mining.current import current, dated
 from wristmir_ray.mining.displacement import read_displacement
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.values import Value, Values
@@ -33,6 +34,7 @@ def read_values(
         regions: the fracture's bones; `extending to the distal radial physis` is Salter-Harris II.
     """
     out: Values = {}
+    mentions = current(clause, mentions)
     _read_type(mentions, context, out)
     for r in regions:
         words = [clause.word(i) for i in range(r.first, r.last + 1)]
@@ -52,7 +54,7 @@ def read_values(
                     out.setdefault("displacement", Value("none", m.start, m.end))
             case "ang" if not negated:
                 _read_angulation(clause, m, out)
-    return out
+    return dated(clause, out)
 
 
 def _read_type(mentions: Sequence[Mention], context: Context, out: Values) -> None:

@@ -44,6 +44,8 @@ def doubt_before(clause: Clause, cue: Mention) -> None:
 def deny_predicate(clause: Clause, head: Head, negated: dict[int, Mention]) -> None:
     """Move a negation from a fracture to what its verb says (`neither fracture is displaced`)."""
     verb = _verb(clause, head)
+    if verb is None and "neither" in clause.words(clause.first, head.first + 1):
+        verb = next((m for m in clause.mentions if m.first > head.mention.last and m.kind == "verb"), None)
     if head.neg is None or head.neg.first > head.mention.first or verb is None:
         return
     said = next((m for m in clause.mentions if m.first > verb.last and m.kind not in {"copula", "degree"}), None)

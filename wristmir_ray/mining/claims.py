@@ -43,6 +43,10 @@ class _Claims:
 
     def _resolve_signs(self) -> None:
         """Give a sign's bones to the fracture it is read as (`irregularity of the radius, likely a fracture`)."""
+        for head, following in pairwise(self.clause.heads):
+            mere = head.kind == "injury" and not any(a.kind == "type" for a in head.adjectives)
+            if mere and head.regions and not following.regions and self.clause.word(following.first - 1) in {"a", "an"}:
+                following.regions = list(head.regions)  # `injury of the radius with a comminuted fracture`
         signs = [h for h in self.clause.heads if h.kind in {"weak", "lucency"} and h.regions]
         real = [h for h in self.clause.heads if h.kind not in SIGNS and not h.regions]
         if len(signs) == 1 and len(real) == 1:
@@ -105,6 +109,8 @@ class _Claims:
                 continue  # `fracture or dislocation of the radius`
             noun = (m.kind, m.value) in NOUNS or m.kind in {"other", "intact", "spare", "all"}
             if noun and not self._parted(m, region):
+                return None
+            if m.value == "nonunion" and self.clause.word(m.last + 1) in PREPOSITIONS:
                 return None
             if m.kind in {"ignore", "prior"}:
                 return None

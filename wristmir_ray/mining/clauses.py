@@ -45,6 +45,8 @@ class Head:
     """Denied of plates and wires, not of bones."""
     planned: bool = False
     """There, but named in a plan: only its own adjectives are said of it."""
+    twice: bool = False
+    """Two fractures of one bone that nothing tells apart."""
     neg: Mention | None = None
     hedge: Mention | None = None
     hedged_regions: list[Mention] = field(default_factory=list)

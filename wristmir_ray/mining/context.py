@@ -83,6 +83,7 @@ class _Scan:
                 self._negation(m)  # `callus at the radial fracture but not at the ulnar fracture`: that is there
         elif m.kind in {"hedge", "modal", "unsure"}:
             self.unsure = m if m.kind == "unsure" else None
+            self.neg = None if self._denies_attribute(m) else self.neg
             self._hedge(m)
         elif head is not None:
             self._head(head)
@@ -111,9 +112,7 @@ class _Scan:
             x.first > m.last and x.kind in {"fx", "deny", "type", "combo", *_MODIFIED} for x in self.clause.mentions
         )
         copula = self.clause.ending.get(m.first - 1)
-        if not ahead and copula is not None and copula.kind == "region" and self.clause.word(m.first).startswith("neg"):
-            for region in (copula, *self.clause.coordinated(copula, -1)):  # `ulna/ulnar styloid neg`
-                self.context.negated[region.first] = m
+        if self._looks_back(m, copula, ahead):
             return
         if not ahead and m.kind == "not" and not self.clause.head_before(m.first) and spared_bones(self.clause, m):
             for region in spared_bones(self.clause, m):  # `it is not the radius but the ulna that is broken`
@@ -138,6 +137,47 @@ class _Scan:
     def _is_past_not(self, verb: Mention) -> bool:
         """Whether a verb starts another predicate after `not` (`is not displaced, is healing`)."""
         return self.neg is not None and self.neg.kind in {"not", "spare"} and verb.first > self.neg.last + 1
+
+    def _looks_back(self, m: Mention, before: Mention | None, ahead: bool) -> bool:
+        """Whether a negation denied what stands before it: a fracture, an attribute, bones."""
+        following = self.clause.word(m.last + 1)
+        placed = following in {"in", "at", "of"} and self.clause.word(m.first) == "neither"
+        ends = m.kind == "not" and before is not None and before.kind == "verb" and following in {"", "."}
+        if not ahead and (placed or ends) and self.clause.head_before(m.first) is not None:
+            deny_before(self.clause, m, self.context.negated)  # `a fracture is seen neither in the ulna nor ...`
+            return True
+        if not ahead and m.first == self.clause.first > 0 and not self.clause.heads and m.kind == "neg":
+            self.context.negated.update({r.first: m for r in spared_bones(self.clause, m)})  # `...; nor of the ulna`
+            return bool(self.context.negated)
+        if before is None:
+            return False
+        if before.kind == "region" and self.clause.word(m.first).startswith("neg"):
+            if not ahead or following in {"/", ",", ".", ";"}:
+                self._negative(m, before)
+                return True
+        elif before.kind in {"disp", "ang"} and following in {"", ",", ".", ")"}:
+            self.context.negated[before.first] = m  # `displ nil`
+            return True
+        return False
+
+    def _negative(self, m: Mention, region: Mention) -> None:
+        """Deny the bones before `neg`: `radius fx, ulna/ulnar styloid neg`."""
+        bones = [region]
+        for other in self.clause.coordinated(region, -1):
+            listed = self.clause.word(bones[-1].first - 1) == "," and other.kind == "region"
+            if listed and (self.clause.owned(other, direct=True) or self.clause.heads):
+                break
+            bones.append(other)
+        for r in bones:
+            self.context.negated[r.first] = m
+            for head in self.clause.heads:
+                head.regions = [x for x in head.regions if x is not r]
+
+    def _denies_attribute(self, m: Mention) -> bool:
+        """Whether the open negation ends before a hedge (`no displacement, possible styloid fracture`)."""
+        last = next((x for x in reversed(self.clause.mentions) if x.first < m.first), None)
+        attribute = last is not None and last.kind in {"disp", "ang", "degree"} and not self.denied_head
+        return attribute and self.clause.word(m.first - 1) == ","
 
     def _near_hedge(self, m: Mention) -> bool:
         h = self.hedge

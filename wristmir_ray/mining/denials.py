@@ -9,6 +9,7 @@ from wristmir_ray.mining.statements import MAX_SPAN, Statement
 from wristmir_ray.mining.terms import Mention
 
 _BETWEEN = frozenset({"verb", "copula", "side", "extra", "both", "view", "known", "modal", "intact", "mask", "degree"})
+"""What may stand between a bone and the adjective that says it is sound."""
 
 
 def intact(clause: Clause, context: Context) -> Iterator[Statement]:
@@ -34,7 +35,9 @@ def intact(clause: Clause, context: Context) -> Iterator[Statement]:
 
 def _stands(clause: Clause, m: Mention) -> bool:
     before = clause.ending.get(m.first - 1)
-    return before is not None and before.kind in {"region", "all", "verb", "both"}
+    if before is None:
+        return 0 < clause.first == m.first  # `Styloid - ok`
+    return before.kind in {"region", "all", "verb", "both"}
 
 
 def _negated(clause: Clause, m: Mention) -> bool:
@@ -58,9 +61,14 @@ def _intact_bones(clause: Clause, m: Mention) -> list[Mention]:
         if x.kind in {"region", "all", "other"}:
             if x.kind == "region" and clause.owned(x, direct=True):
                 return []
-            joined = [r for r in clause.coordinated(x, -1) if r.kind != "region" or not clause.owned(r, direct=False)]
+            joined = [r for r in clause.coordinated(x, -1) if r.kind != "all" or clause.word(r.last + 1) != ","]
+            paired = (
+                bool({"are", "were", "both"} & set(clause.words(x.last, m.first))) and clause.word(x.first - 1) != ","
+            )
+            first = joined[:1] if paired else []  # `despite a fracture of the radius, the ulna and styloid are intact`
+            joined = [r for r in joined if r in first or r.kind != "region" or not clause.owned(r, direct=False)]
             return [x, *joined] if _plural(clause, x, m, joined) else [x]
-        if x.kind not in _BETWEEN:
+        if x.kind not in _BETWEEN and not (x.kind == "align" and clause.word(x.last + 1) == "and"):
             return []
     return []
 

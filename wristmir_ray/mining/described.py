@@ -33,7 +33,21 @@ _LINKS = frozenset(
 
 def following_attributes(clause: Clause, head: Head) -> list[Mention]:
     """Return the attributes outside a head's noun phrase that are said of it."""
+    if (own := _in_turn(clause, head)) is not None:
+        return own
     return [m for m in loose(clause) if _target(clause, m) is head or (head in clause.heads and _shared(clause, m))]
+
+
+def _in_turn(clause: Clause, head: Head) -> list[Mention] | None:
+    """Return a head's own where `respectively` deals attributes out (`A and B, respectively displaced and not`)."""
+    if (
+        len(clause.heads) != 2
+        or head not in clause.heads
+        or "respectively" not in clause.words(clause.first, clause.last)
+    ):
+        return None
+    late = [m for m in loose(clause) if m.first > clause.heads[-1].mention.last and m.kind in {"type", "disp", "heal"}]
+    return [late[clause.heads.index(head)]] if len(late) == 2 else None
 
 
 def _shared(clause: Clause, m: Mention) -> bool:
@@ -41,13 +55,20 @@ def _shared(clause: Clause, m: Mention) -> bool:
     if len(clause.heads) < 2:
         return False
     first, last = clause.heads[0].first, clause.heads[-1].mention.last
-    return any(_is_both(clause, b) and (last < b.first < m.first or m.last < b.first <= first) for b in clause.mentions)
+    refs = [b for b in clause.mentions if _is_both(clause, b)]
+    if (
+        any(b.kind == "both" and (b.first == m.last + 1 >= clause.last - 2 or b.last < first) for b in refs)
+        and m.first > last
+    ):
+        return True  # `..., nondispl both`; `both the radial fracture and the ulnar fracture are displaced`
+    return any(last < b.first < m.first or m.last < b.first <= first for b in refs)
 
 
 def _is_both(clause: Clause, m: Mention) -> bool:
     """Whether a word takes up all the fractures before it: `both`, `neither of them`, `none is`."""
     after = clause.starting.get(m.last + 1)
     alone = m.last > m.first or (after is not None and after.kind in {"verb", "disp", "heal"})
+    alone |= clause.word(m.last + 2) == ","  # `neither fracture, that of the radius nor that of the ulna, is displaced`
     return m.kind == "both" or (m.kind == "neg" and clause.word(m.first) in {"neither", "none"} and alone)
 
 

@@ -37,12 +37,18 @@ class Draft:
         """Give a field its value, or a more precise one; the first word stays otherwise."""
         old = self.values.get(name)
         if old is not None and old.value != value.value:
-            if not _refines(name, str(old.value), str(value.value)):
+            if not value.now and not _refines(name, str(old.value), str(value.value)):
                 return
             self.evidence = [e for e in self.evidence if e.field != name]
         if old is None or old.value != value.value:
             self.values[name] = value
         self.evidence.append(Span(name, value.start, value.end, section))
+
+    def settle(self, presence: Presence, said: Span) -> None:
+        """Answer the question whether the fracture is there."""
+        self.presence = presence
+        self.values = {} if presence is Presence.ABSENT else self.values
+        self.evidence = [*(e for e in self.evidence if e.field == "region"), said]
 
     def fits(self, values: Values) -> bool:
         """Whether these values can be said of the same fracture."""

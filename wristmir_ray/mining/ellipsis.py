@@ -6,15 +6,21 @@ Such a clause names bones and an auxiliary verb; what is said of them stands in 
 from dataclasses import replace
 
 from wristmir_ray.anatomy import Presence
-from wristmir_ray.mining.clauses import AS, AUXILIARIES, HEAD_KINDS, MAX_GAP, Clause
+from wristmir_ray.mining.clauses import AS, AUXILIARIES, BE, HEAD_KINDS, MAX_GAP, Clause
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.values import Value
 
 _LIKE = frozenset({"likewise", "similarly", "ditto", "same", "too", "also", "idem", "equally", "similar"})
 _SHOWS = frozenset({"shows", "show", "demonstrates", "demonstrate", "exhibits", "has", "the", "findings", "finding"})
-_ANSWERS = dict.fromkeys(("no", "nil", "none", "negative", "not present", "excluded", "absent"), Presence.ABSENT)
+_ANSWERS = dict.fromkeys(
+    ("no", "nil", "none", "nothing", "negative", "neg", "not present", "excluded", "absent"), Presence.ABSENT
+)
 _ANSWERS |= dict.fromkeys(("yes", "confirmed", "positive", "present"), Presence.PRESENT)
+_TIME = frozenset(
+    {"today", "now", "currently", "there", "here", "on", "the", "present", "current", "this", "these", "views", "view"}
+    | {"study", "exam", "examination", "films", "radiographs", "visible", "found", "present", "presently"}
+)
 _MODALS = frozenset({"may", "might", "could"})
 _LEADS = frozenset({"the", "its", "his", "her", "left", "right", "both", ",", "and"})
 _PREDICATES = frozenset({"intact", "deny", "disp", "heal", "ang", "align", "type", "typeweak", "hedge", "hedgepost"})
@@ -39,12 +45,24 @@ def read_echo(clause: Clause) -> Statement | None:
 def read_answer(clause: Clause) -> Statement | None:
     """Return the statement of a clause that only answers a question (`? fracture of the ulna - no`)."""
     words = [w for w in clause.words(clause.first, clause.last) if w not in {"seen", "identified", ".", ",", "!"}]
-    presence = _ANSWERS.get(" ".join(words))
     tokens = clause.tokens
+    bare = [w for w in words if w not in _TIME and w not in BE]
+    if (
+        bare in (["none"], ["it", "intact"], ["it", "normal"], ["nothing"])
+        and len(bare) < len(words)
+        and _opens(clause)
+    ):
+        return Statement("answer", tokens[clause.first].start, tokens[clause.last - 1].end, Presence.ABSENT)
+    presence = _ANSWERS.get(" ".join(words))
     if presence is None or (clause.first == 0 and words not in (["yes"], ["no"], ["confirmed"])):
         return None
     start, end = tokens[clause.first].start, tokens[clause.last - 1].end
     return Statement("answer", start, end, presence, whole=clause.first > 0)
+
+
+def _opens(clause: Clause) -> bool:
+    """Whether a clause opens its sentence or follows a semicolon, rather than a list header."""
+    return not clause.first or clause.tokens[clause.first - 1].text == ";"
 
 
 def _likened(words: list[str], regions: list[Mention], clause: Clause, kinds: set[str]) -> str:

@@ -30,14 +30,16 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         return
     start, end = _extent(clause, head)
     values = read_values(clause, own, context, regions) if head.neg is None else {}
-    if head.neg is None and (new := _new(clause, head)) is not None:
-        values.setdefault("healing", Value("acute", new.start, new.end))
     statement = Statement(
         "fracture",
         start,
         end,
         presence=_presence(head),
-        regions=[_placed(clause, head, r) for r in regions if not any(r is h for h in head.hedged_regions)],
+        regions=[
+            _placed(clause, head, r)
+            for r in regions
+            if head.neg is not None or not any(r is h for h in head.hedged_regions)
+        ],
         values=values,
         head=_kind(head),
         known=head.known or head.kind in {"part", "compound"},
@@ -49,7 +51,10 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware,
     )
     if statement.regions or not head.hedged_regions:
-        yield from _dealt(clause, head, statement, context)
+        dealt = list(_dealt(clause, head, statement, context))
+        yield from dealt
+        if head.twice and head.neg is None:
+            yield from (replace(d, second=True) for d in dealt)
     if head.hedged_regions and head.neg is None:
         yield Statement(
             "fracture", start, end, Presence.UNCERTAIN, head.hedged_regions, head=head.kind, latent=head.latent
@@ -59,21 +64,10 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
 def pronominal(clause: Clause, head: Head) -> Iterator[Statement]:
     """Yield what `it is an acute injury` says of the fracture before."""
     start = clause.tokens[head.first].start
-    acute = {"acute", "recent", "fresh"} & set(clause.words(head.first, head.mention.last))
+    acute = {"acute", "fresh"} & set(clause.words(head.first, head.mention.last))
     if acute and clause.word(clause.first) in {"it", "this", "these"}:
         value = Value("acute", start, head.mention.end)
         yield Statement("attribute", start, head.mention.end, values={"healing": value})
-
-
-def _new(clause: Clause, head: Head) -> Mention | None:
-    """Return the word that calls a fracture new: `a new fracture`, `the fracture is new`."""
-    for m in clause.mentions:
-        if m.kind == "extra" and clause.word(m.last) == "new":
-            verb = clause.ending.get(m.first - 1)
-            said = verb is not None and verb.kind == "verb" and clause.head_before(m.first) is head
-            if head.first <= m.first < head.mention.first or (said and m.last + 1 >= clause.last - 1):
-                return m
-    return None
 
 
 def _placed(clause: Clause, head: Head, region: Mention) -> Mention:
@@ -103,6 +97,7 @@ def _dealt(clause: Clause, head: Head, statement: Statement, context: Context) -
     radius and nondisplaced ulnar styloid fractures`.
     """
     own = _respective(clause, statement.regions) or _interleaved(head, statement.regions)
+    own = own or _where(clause, head, statement.regions)
     if not own:
         yield statement
         return
@@ -119,6 +114,18 @@ def _respective(clause: Clause, regions: Sequence[Mention]) -> list[list[Mention
         return []
     lists = ([m for m in clause.mentions if m.kind == kind] for kind in ("type", "degree", "heal", "disp"))
     return next(([[a] for a in dealt] for dealt in lists if len(dealt) == len(regions)), [])
+
+
+def _where(clause: Clause, head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:
+    """Return each bone's own degree where they follow the head: `severe in the radius and mild in the ulna`."""
+    placed: dict[str, list[Mention]] = {}
+    for m in clause.mentions:
+        late = m.kind == "degree" and m.first > head.mention.last and clause.word(m.last + 1) in {"in", "at", "for"}
+        bone = next((b for b in clause.mentions if late and b.first > m.last and b.kind != "known"), None)
+        if bone is not None and bone.kind == "region" and bone.first - m.last <= 3:
+            placed[bone.value] = [m]
+    own = [placed.get(r.value, []) for r in regions]
+    return own if len(own) > 1 and all(own) else []
 
 
 def _interleaved(head: Head, regions: Sequence[Mention]) -> list[list[Mention]]:

@@ -69,6 +69,6 @@ def _folded(text: str) -> tuple[str, list[int]]:
         folded = " " if c.isspace() else c.casefold()
         if folded == " " and out and out[-1] == " ":
             continue
-        out += folded
-        offsets += [i] * len(folded)
+        out.append(folded if len(folded) == 1 else c)  # one for one: a span never cuts a character in two
+        offsets.append(i)
     return "".join(out), offsets

@@ -8,6 +8,7 @@ subject (`the distal ulna shows a buckle fracture`, `Distal radius: no fracture`
 
 from wristmir_ray.mining.claims import claim_bones
 from wristmir_ray.mining.clauses import ADJECTIVES, BE, HEAD_KINDS, JOINS, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
+from wristmir_ray.mining.several import RANKS, tell_apart
 from wristmir_ray.mining.terms import Mention
 
 _STOPS = PREPOSITIONS | frozenset(
@@ -16,6 +17,7 @@ _STOPS = PREPOSITIONS | frozenset(
     | {"before"}
 )
 _PAIRING = frozenset({"both", "neither", "either"})
+_STAGES = frozenset({("heal", "healed"), ("heal", "healing"), ("heal", "acute"), ("heal", "old")})
 _NOUN_TYPES = frozenset({"buckle", "avulsion", "greenstick", "plastic_bowing"})
 _MAX_FILLERS = 5
 
@@ -25,6 +27,7 @@ def find_heads(clause: Clause) -> None:
     reader = _Reader(clause)
     reader.find()
     claim_bones(clause)
+    tell_apart(clause)
 
 
 class _Reader:
@@ -44,8 +47,13 @@ class _Reader:
     def _is_proform(self, m: Mention) -> bool:
         """Whether `one` stands for `fracture` (`the ulnar one`)."""
         before = self.clause.ending.get(m.first - 1)
-        if before is not None and before.kind in {"region", "type"}:
+        if before is not None and (before.kind in {"region", "type"} or (before.kind, before.value) in _STAGES):
             return True
+        following, typed = self.clause.starting.get(m.last + 1), self.clause.starting.get(m.last + 2)
+        if self.clause.heads and self.clause.word(m.first - 1) in RANKS and following is not None:
+            return following.kind in {"verb", "type", "heal", "disp", "degree"}  # `a more distal one is acute`
+        if self.clause.heads and typed is not None and typed.kind == "type":
+            return self.clause.word(m.first - 1) == "and" and self.clause.word(m.last + 1) == "of"
         after = next((x for x in self.clause.mentions if x.first > m.last and x.kind not in {"known", "side"}), None)
         placed = after is not None and after.kind == "region" and after.first - m.last <= 3
         many = any(h.kind == "many" for h in self.clause.heads)
@@ -71,18 +79,24 @@ class _Reader:
         if self.clause.listed and not self.clause.heads:
             return True
         following = self.clause.starting.get(m.last + 1)
-        if following is not None and following.kind == "type" and following.last > following.first:
+        physeal = following is not None and following.kind == "type" and following.last > following.first
+        if physeal or (m.value not in _NOUN_TYPES and not m.value.startswith("salter")):
             return False  # `Salter-Harris II physeal fracture`
-        if m.value not in _NOUN_TYPES and not m.value.startswith("salter"):
-            return False
+        whole = self._premodify(m)
+        if "fracture" in self.clause.words(m.first, m.last) and self.clause.word(whole.first - 1) in {"a", "an"}:
+            return True  # `a Salter-Harris II fracture of the physis`
         others = [h for h in self.clause.heads if h.kind not in SIGNS]
-        if not others or self._premodify(m).regions or self.clause.before_bracket(m.first) is not None:
-            return True
+        alone = not others or bool(whole.regions) or self.clause.before_bracket(m.first) is not None
+        return alone or self._names_bone(m) or bool(self.clause.subject(m.first))
+
+    def _names_bone(self, m: Mention) -> bool:
+        """Whether a bone follows a type at once (`avulsion of the styloid`, `bowing ulna, greenstick radius`)."""
         after = next((x for x in self.clause.mentions if x.first > m.last and x.kind not in {"known", "side"}), None)
-        near = after is not None and after.kind == "region" and after.first - m.last <= 5
-        if near and self.clause.word(m.last + 1) in {"of", "in", "at", "involving", "through"}:
+        if after is None or after.kind != "region" or after.first - m.last > 5:
+            return False
+        if self.clause.word(m.last + 1) in {"of", "in", "at", "involving", "through"}:
             return True
-        return bool(self.clause.subject(m.first))
+        return after.first == m.last + 1 and self.clause.word(m.first - 1) == ","
 
     def _premodify(self, m: Mention) -> Head:
         """Walk left over adjectives, bones and fillers up to the start of the noun phrase."""
@@ -93,10 +107,12 @@ class _Reader:
             if left is None:
                 word = self.clause.word(i)
                 if word in JOINS:
-                    if not self._joins(i, head):
+                    if m.kind == "proform" or not self._joins(i, head):
                         break
                 elif word in {"(", ")"} and self._is_gloss(i, head):
                     pass
+                elif word in {"a", "an"} and self._is_listed(i, head):
+                    i -= 1
                 elif word in _STOPS or not word.isalnum() or fillers >= _MAX_FILLERS:
                     break
                 else:
@@ -124,6 +140,13 @@ class _Reader:
         opens = {self.clause.word(k) for k in range(max(self.clause.first, left.first - 8), left.first)}
         return before if head.kind == "many" or opens & _PAIRING else None
 
+    def _is_listed(self, i: int, head: Head) -> bool:
+        """Whether the article at token `i` stands amid bones that share the noun (`a radial nor an ulnar fracture`)."""
+        before = self.clause.ending.get(i - 2)
+        if before is None or before.kind != "region" or self.clause.word(i - 1) not in {"nor", "or", "and"}:
+            return False
+        return bool(head.regions) and self.clause.word(before.first - 1) in {"a", "an"}
+
     def _is_gloss(self, i: int, head: Head) -> bool:
         """Whether the bracket at token `i` holds but an adjective: `buckle (torus) fracture`."""
         if self.clause.word(i) == "(":
@@ -136,7 +159,7 @@ class _Reader:
         if left.first in self.clause.claimed:
             return False
         if left.kind == "region":
-            if self.clause.owned(left, direct=not head.regions, by_noun=bool(head.regions)):
+            if self.clause.owned(left, direct=not head.regions, by_noun=bool(head.regions)) and not self._is_twin(left):
                 return False
             head.regions.insert(0, left)
         elif left.kind in ADJECTIVES:
@@ -163,9 +186,21 @@ class _Reader:
         if left.kind == "extra":
             return True
         if left.kind == "region":
-            return not self.clause.owned(left, direct=False)
+            return not self.clause.owned(left, direct=False) or (
+                head.kind == "many" and bool(head.regions) and self._is_twin(left)
+            )
         return (
             left.kind in ADJECTIVES and (left.kind, left.value) not in NOUNS and not head.regions and self._leads(left)
+        )
+
+    def _is_twin(self, left: Mention) -> bool:
+        """Whether a bone has its own adjective in a list: `transverse radial and greenstick ulnar fractures`."""
+        own = self.clause.ending.get(left.first - 1)
+        return (
+            own is not None
+            and own.kind in {"type", "heal"}
+            and (own.kind, own.value) not in NOUNS
+            and own.first not in self.clause.claimed
         )
 
     def _leads(self, adjective: Mention) -> bool:

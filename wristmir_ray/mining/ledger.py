@@ -19,6 +19,7 @@ from wristmir_ray.mining.drafts import Draft, Span, confirmed, places
 from wristmir_ray.mining.ellipsis import echoed
 from wristmir_ray.mining.findings import Place
 from wristmir_ray.mining.focus import Focus
+from wristmir_ray.mining.sections import BODY
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.verdict import conclude
@@ -45,8 +46,9 @@ class Ledger:
         """Bones that this sentence has named without saying anything of them."""
         self._topic: list[tuple[Place, Mention]] = []
         """Bones last named without a statement (`Injured bone: distal radius`), for a fracture that names none."""
+        self._past: list[tuple[Place, Mention]] = []
+        """Bones of a fracture that the body says an earlier exam showed."""
         self._described: list[Mention] = []
-        """Bones that an attribute of this sentence was said of (`the ulna angulated but undisplaced`)."""
         self._pending: list[Statement] = []
         self._said: Statement | None = None
         self._line_denials: list[tuple[str | None, Span]] = []
@@ -84,8 +86,7 @@ class Ledger:
         elif statement.kind == "answer":
             self._answer(statement)
         else:
-            for place, mention in self._last:
-                self._open(place, mention, side, statement)
+            self._open_all(self._last, side, statement)
 
     def settle(self, regions: Sequence[Mention]) -> None:
         """Give bones that stand alone (`Location: distal radius`) to a fracture that still has none."""
@@ -106,19 +107,16 @@ class Ledger:
             pairs = self._named  # `swelling over the radius; an underlying fracture is possible`
         if pairs:
             self._last = pairs
-            for place, mention in pairs:
-                self._open(place, mention, side, s)
+            self._open_all(pairs, side, s)
         elif s.presence is Presence.ABSENT:
             self._deny_all(s, side)
         elif targets := self._referred(s):
             for draft in targets:
                 self._update(draft, s, confirms=draft.weak)
         elif self._last and (s.presence is Presence.UNCERTAIN or s.known):
-            for place, mention in self._last:
-                self._open(place, mention, side, s)
+            self._open_all(self._last, side, s)
         elif self._topic and s.presence is Presence.PRESENT and not s.plural:
-            for place, mention in self._topic:
-                self._open(place, mention, side, s)
+            self._open_all(self._topic, side, s)
         elif s.head not in {"weak", "lucency", "injury", "involvement", "compound", "part"}:
             self._pending.append(s)
 
@@ -130,10 +128,8 @@ class Ledger:
 
     def _denial(self, s: Statement, side: str | None) -> None:
         regions = s.regions or self._heading(s)
-        for mention in regions:
-            for place in places(mention):
-                self._open(place, mention, side, s)
-        if not regions and s.whole:
+        self._open_all([(p, r) for r in regions for p in places(r)], side, s)
+        if s.whole and (s.regions or not regions):
             self._deny_all(s, side)
 
     def _deny_all(self, s: Statement, side: str | None) -> None:
@@ -169,16 +165,17 @@ class Ledger:
             self._pending = []
             self._denial(replace(s, kind="denial", whole=True), s.side or self.side)
             return
+        elif self._past and not self._focus.latest():
+            self._open_all(self._past, s.side or self.side, s)
         for draft in self._focus.latest():
             if draft.presence is Presence.UNCERTAIN:
-                draft.presence = s.presence
-                draft.values = {} if s.presence is Presence.ABSENT else draft.values
-                draft.evidence = [e for e in draft.evidence if e.field == "region"]
-                draft.evidence.append(Span("presence", s.start, s.end, self.section))
+                draft.settle(s.presence, Span("presence", s.start, s.end, self.section))
 
     def _latent(self, s: Statement, side: str | None) -> None:
         if s.kind not in {"fracture", "attribute"} or s.presence is Presence.ABSENT:
             return
+        if self.section in BODY:  # what an earlier exam showed is what this one is about
+            self._past = self._topic = [(p, r) for r in s.regions for p in places(r)] or self._topic
         for mention in s.regions:
             for place in places(mention):
                 draft = Draft(place, side, s.presence)
@@ -190,7 +187,8 @@ class Ledger:
     def _referred(self, s: Statement) -> list[Draft]:
         """Return the drafts that a statement without bones speaks of."""
         found = self._focus.referred(s, [d for d in self.drafts if d.presence is not Presence.ABSENT])
-        confirms = (s.kind == "fracture" and (s.known or s.plural)) or (s.kind == "attribute" and "healing" in s.values)
+        past = self._past and not self.drafts and not self.denials
+        confirms = s.known or s.plural if s.kind == "fracture" else "healing" in s.values or past
         return found or (self._promote(s) if confirms and not s.ref else [])
 
     def _promote(self, s: Statement) -> list[Draft]:
@@ -205,11 +203,15 @@ class Ledger:
             out.append(draft)
         return out
 
+    def _open_all(self, pairs: Sequence[tuple[Place, Mention]], side: str | None, s: Statement) -> None:
+        for place, mention in pairs:
+            self._open(place, mention, side, s)
+
     def _open(self, place: Place, mention: Mention, side: str | None, s: Statement) -> None:
         """Find the draft that a statement about this bone belongs to, or start one; record it."""
         same = [d for d in self.drafts if d.place is place and (d.side == side or None in (d.side, side))]
         there = [d for d in same if (d.presence is Presence.ABSENT) == (s.presence is Presence.ABSENT)]
-        fitting = [d for d in there if d.fits(s.values)] if not s.second else []
+        fitting = [d for d in there if d.fits(s.values)] if not s.second or len(there) > 1 else []
         if fitting:
             draft = fitting[-1]
         else:

@@ -3,7 +3,10 @@
 report -> sections -> sentences -> clauses -> statements -> ledger -> findings
 """
 
+from collections.abc import Iterator
+
 from wristmir_ray.errors import ErrorCode, Reject
+from wristmir_ray.mining.clauses import Clause
 from wristmir_ray.mining.drafts import Draft
 from wristmir_ray.mining.evidence import quote
 from wristmir_ray.mining.exam import read_exam
@@ -13,8 +16,8 @@ from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
 from wristmir_ray.mining.splitting import split_clauses
 from wristmir_ray.mining.statements import Statement
-from wristmir_ray.mining.terms import TermTable, load_terms
-from wristmir_ray.mining.tokens import tokenise
+from wristmir_ray.mining.terms import Mention, TermTable, load_terms
+from wristmir_ray.mining.tokens import Token, tokenise
 from wristmir_ray.mining.wording import reword
 
 _WRIST = frozenset({"distal_radius", "distal_ulna", "ulnar_styloid", "radial_styloid", "scaphoid", "carpals"})
@@ -27,9 +30,6 @@ class RulesEngine:
 
     name = "rules"
 
-    def __init__(self) -> None:
-        self._terms = load_terms()
-
     def mine(self, report: str) -> Record:
         """Return the record of one report.
 
@@ -37,11 +37,7 @@ class RulesEngine:
             Reject: empty_report, report_too_long, not_a_wrist_report.
         """
         _check_size(report)
-        sentences = [
-            _Read(report, s, x, self._terms)
-            for s in split_sections(report)
-            for x in split_sentences(report, s.start, s.end)
-        ]
+        sentences = read_sentences(report)
         _spread_side(sentences)
         _check_wrist(sentences)
         ledger = Ledger()
@@ -56,7 +52,7 @@ class RulesEngine:
         return Record.model_construct(**{**exam.fields(), "findings": findings, "evidence": quote(report, exam.spans)})
 
 
-class _Read:
+class Read:
     """One sentence: its section, tokens and mentions."""
 
     __slots__ = ("mentions", "section", "sentence", "side", "tokens")
@@ -65,10 +61,32 @@ class _Read:
         self.section, self.sentence = section, sentence
         self.tokens = reword(tokenise(report, sentence.start, sentence.end))
         self.mentions = terms.find(self.tokens)
+        _label(self.tokens, self.mentions)
         self.side: str | None = None
 
 
-def _spread_side(sentences: list[_Read]) -> None:
+def read_sentences(report: str) -> list[Read]:
+    """Return the sentences of a report in reading order."""
+    terms = load_terms()
+    return [Read(report, s, x, terms) for s in split_sections(report) for x in split_sentences(report, s.start, s.end)]
+
+
+def read_clauses(ledger: Ledger, read: Read) -> Iterator[tuple[Clause, list[Statement]]]:
+    """Yield the clauses of a sentence, each with its statements; the list header it opens with goes to the ledger."""
+    for clause in split_clauses(read.tokens, read.mentions, _header(ledger, read)):
+        yield clause, list(read_statements(clause))
+
+
+def _label(tokens: list[Token], mentions: list[Mention]) -> None:
+    """Read the dash of `...; ulna - buckle; styloid - nil` as a colon."""
+    for m in mentions:
+        opens = m.first > 0 and tokens[m.first - 1].text in {";", ",", "/"}
+        if m.kind == "region" and opens and m.last + 2 < len(tokens) and tokens[m.last + 1].text == "--":
+            dash = tokens[m.last + 1]
+            tokens[m.last + 1] = Token(":", dash.start, dash.end)
+
+
+def _spread_side(sentences: list[Read]) -> None:
     """Give each sentence the side of the title above it (`Right wrist: ...`)."""
     side: str | None = None
     for read in sentences:
@@ -85,7 +103,7 @@ def _check_size(report: str) -> None:
         raise Reject(ErrorCode.REPORT_TOO_LONG, f"the report is longer than {MAX_REPORT_BYTES} bytes")
 
 
-def _check_wrist(sentences: list[_Read]) -> None:
+def _check_wrist(sentences: list[Read]) -> None:
     """Refuse a report that speaks of another body part and of no wrist, or of no bone at all."""
     kinds = {m.kind for r in sentences for m in r.mentions}
     values = {v for r in sentences for m in r.mentions if m.kind in {"region", "combo"} for v in m.value.split("+")}
@@ -102,15 +120,13 @@ def _check_wrist(sentences: list[_Read]) -> None:
         raise Reject(ErrorCode.NOT_A_WRIST_REPORT, "the report names no bone of the wrist")
 
 
-def _enter(ledger: Ledger, read: _Read) -> None:
+def _enter(ledger: Ledger, read: Read) -> None:
     """Read one sentence into the ledger."""
     ledger.section = read.section.kind
     ledger.side = read.side or ledger.side
     latent = read.section.kind in _HISTORY
-    first = _header(ledger, read)
     held: list[Statement] = []  # `mild displacement but good callus at the fracture of the radius`
-    for clause in split_clauses(read.tokens, read.mentions, first):
-        statements = list(read_statements(clause))
+    for clause, statements in read_clauses(ledger, read):
         for statement in statements:
             if _is_unbound(ledger, statement):
                 held.append(statement)
@@ -136,7 +152,7 @@ def _add_all(ledger: Ledger, statements: list[Statement], latent: bool) -> list[
     return []
 
 
-def _header(ledger: Ledger, read: _Read) -> int:
+def _header(ledger: Ledger, read: Read) -> int:
     """Set the list header a sentence stands under; return the token its own text starts at.
 
     `Distal radius: ...` names its bones, `Right wrist:` the side. The header holds for the rest of

@@ -49,16 +49,20 @@ _BONE_LABEL = re.compile(
     re.IGNORECASE,
 )
 _STATES = re.compile(
-    r"fract|\bf?fx|#|normal|unremark|negative|\bno\b|intact|show|demonstr|reveal|confirm|compar|prior|previous|which|recommend"
+    r"fract|drf|displ|s/p|position|\bf?fx|#|normal|unremark|negative|\bno\b|intact|show|demonstr|reveal|confirm|compar|prior|previous|which|recommend"
     r"|repeat|follow|obtained|suggest|healing|\bthere\b|may be|lucen|cort|\bseen|\bonly\b|on (?:one|the)|visib",
     re.IGNORECASE,
 )
 """Words of a sentence: a line with one of them is no title, though it speaks of radiographs."""
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
-_STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n")
+_STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n|(?<=\S)(?=\s\(?[1-9]\)\s)")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:dr|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
+    r"(?:\b(?:(?-i:[Dd]r)|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
 )
+_CUT_SHORT = re.compile(
+    r"\b(?:min|mod|(?:non|un)?displ|dist|transv|obl|incompl|comm|sev|poss|prob|susp|equiv)$", re.IGNORECASE
+)
+"""Words of telegraphic dictation whose dot ends a sentence only before a capital."""
 _BULLET = re.compile(r"[ \t]*(?:[-*\u2022\u00b7>]+[ \t]*|\(?(?:\d{1,2}|[a-hA-H])[.)](?=[ \t])[ \t]*)")
 _OPEN_END = re.compile(
     r"(?:[,(/&+-]|\b(?:of|the|a|an|in|with|and|or|no|at|to|is|are|distal|for|by|through|without|not))\s*$",
@@ -189,13 +193,15 @@ def split_sentences(text: str, start: int, end: int) -> list[Sentence]:
         if not newline and _goes_on(text, begin, m):
             continue
         out += _trimmed(text, begin, m.end(), fresh)
-        fresh = newline or (fresh and not text[begin : m.end()].strip())
+        fresh = newline or not m.group() or (fresh and not text[begin : m.end()].strip())
         begin = m.end()
     return out + _trimmed(text, begin, end, fresh)
 
 
 def _goes_on(text: str, begin: int, stop: re.Match[str]) -> bool:
     before = text[max(begin, stop.start() - 12) : stop.start()]
+    if stop.group() == "." and _CUT_SHORT.search(before) and text[stop.end() :][:3].lstrip()[:1].islower():
+        return True
     if "?" in stop.group() and (not before or before[-1].isspace() or before[-1] == "("):
         return True
     return (

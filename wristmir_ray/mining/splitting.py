@@ -58,7 +58,9 @@ def _adds_attributes(tokens: Sequence[Token], at: dict[int, Mention], begin: int
 
 def _opens_echo(tokens: Sequence[Token], at: dict[int, Mention], i: int) -> bool:
     """Whether a clause such as `so is the ulna`, `and the ulna may be` starts at token `i` (see `ellipsis`)."""
-    if tokens[i].text == "and":
+    if tokens[i].text in {"and", ","}:
+        if i + 1 < len(tokens) and tokens[i + 1].text == "otherwise":
+            return i + 2 in at and at[i + 2].kind in {"intact", "neg"}
         return _is_elliptic(tokens, at, i + 1)
     if tokens[i].text not in AS or i + 1 >= len(tokens) or tokens[i + 1].text not in AUXILIARIES:
         return False

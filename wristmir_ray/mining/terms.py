@@ -150,9 +150,19 @@ class TermTable:
                 last = i  # the noun after the direction is a mention of its own
             elif term.kind == "region":  # `distal radial growth plate fracture`: a type, not the physis
                 last = next((k - 1 for k in (last - 1, last) if k > i and self._is_type(words, k, last)), last)
+            sides = self._sides(words, i, last) if term.kind == "region" else {}
+            if i in sides and i < last:  # `right distal radius`: the side stands before its bone
+                out.append(Mention(sides.pop(i), i, i, tokens[i].start, tokens[i].end))
+                i += 1
             out.append(Mention(term, i, last, tokens[i].start, tokens[last].end))
+            out += [Mention(side, k, k, tokens[k].start, tokens[k].end) for k, side in sides.items()]
             i = last + 1
         return out
+
+    def _sides(self, words: Sequence[str], first: int, last: int) -> dict[int, Term]:
+        """Return the sides that the wording of a bone holds (`fracture of the distal right radius`)."""
+        nodes = ((k, self._root.next.get(words[k])) for k in range(first, last + 1))
+        return {k: n.term for k, n in nodes if n is not None and n.term is not None and n.term.kind == "side"}
 
     def _is_type(self, words: Sequence[str], i: int, last: int) -> bool:
         """Whether a fracture type starts at word `i` and reaches beyond word `last`."""

@@ -10,6 +10,8 @@ class Value:
     value: str | float | bool
     start: int
     end: int
+    now: bool = False
+    """Said to be so today, whatever an earlier exam showed."""
 
 
 Values = dict[str, Value]

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.audit.reports import in_whole_sentences
+from wristmir_ray.anatomy import Presence
 from wristmir_ray.audit.checks import Conflict, Kind, check_record, lost_quotes
 from wristmir_ray.audit.exams import CAPTION, CaptionedRegion, check_exams
+from wristmir_ray.audit.fabrications import Source
 from wristmir_ray.audit.passages import Passages
 from wristmir_ray.audit.values import EXAM, values
 from wristmir_ray.mining.answers import read_answer
@@ -99,6 +102,32 @@ def test_the_exams_own_fields() -> None:
     assert doubts(immobilisation="cast", evidence=evidence) == set()
     assert doubts(immobilisation="none", evidence=evidence) == {("immobilisation", Kind.NEGATION)}
     assert doubts(immobilisation="splint", evidence=evidence) == {("immobilisation", Kind.UNSUPPORTED)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "R DRF, transverse. Otherwise no fracture.",
+        "The distal radius is fractured but the distal ulna is not.",
+        "The distal ulna is fractured. So is the distal radius.",
+        "Right wrist.\nFindings:\nDistal radius: buckle fracture.\nDistal ulna: nil.\nUlnar styloid: likewise.",
+        "Right wrist. Findings: fractured radius; ulna - buckle; styloid - nil.",
+        "No displacement of the Salter-Harris II fracture of the distal radius.",
+    ],
+)
+def test_what_the_rules_read_they_do_not_doubt(text: str) -> None:
+    record = mine(text)
+    assert record.findings
+    assert check_record(Passages(text), record, record) == []
+    whole = in_whole_sentences(Source(Passages(text), record)).record
+    assert check_record(Passages(text), whole, record) == []
+
+
+def test_an_echo_says_what_it_repeats() -> None:
+    text = "The distal radius is fractured but the distal ulna is not."
+    ulna = next(f for f in mine(text).findings if f.region == "distal_ulna")
+    lie = Record(findings=(ulna.model_copy(update={"presence": Presence.PRESENT}),))
+    assert ("presence", Kind.NEGATION) in {(c.field, c.kind) for c in check_record(Passages(text), lie, lie)}
 
 
 def exam(region: str, caption: str, presence: str | None = None, laterality: str = "left") -> CaptionedRegion:

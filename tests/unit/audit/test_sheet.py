@@ -44,10 +44,10 @@ def test_report_text_cannot_leave_its_place() -> None:
 
 
 def test_a_lost_quote_and_the_checks_are_shown() -> None:
-    record = SAMPLED[0].record
+    text, record = next((s.text, s.record) for s in SAMPLED if s.record.evidence)
     lost = record.evidence[0].model_copy(update={"quote": "not there", "start": -1, "end": -1})
     doubted = [{"finding": -1, "field": lost.field, "kind": "ungrounded"}]
-    page = sheet([Sampled("0" * 32, SAMPLED[0].text, record.model_copy(update={"evidence": (lost,)}), doubted)], "r", 0)
+    page = sheet([Sampled("0" * 32, text, record.model_copy(update={"evidence": (lost,)}), doubted)], "r", 0)
     assert "“not there”" in page
     assert "checks: ungrounded" in page
 

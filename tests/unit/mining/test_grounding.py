@@ -18,7 +18,7 @@ REPORT = (
         ("distal radius", "distal radius"),
         ("healing buckle fracture", "Healing  BUCKLE\nfracture"),
         ("BUCKLE fracture", "BUCKLE\nfracture"),
-        ("grösse 3", "Größe 3"),
+        ("größe 3", "Größe 3"),
         ("3 °", "3 °"),
         ("  intact ", "intact"),
     ],

@@ -18,12 +18,12 @@ WORDS = ("", "length", "loop", "prose", "enum", "mend", "busy", "down", "bad", "
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[tuple[str, Script]]:
-    with scripted_endpoint(slow_s=1.5) as found:
+    with scripted_endpoint(slow_s=4.0) as found:
         yield found
 
 
 def config(url: str, **changes: Any) -> HttpConfig:
-    return HttpConfig(url=url, timeout_s=0.7, retries=2, backoff_s=0.01, **changes)
+    return HttpConfig(url=url, timeout_s=2.0, retries=2, backoff_s=0.01, **changes)
 
 
 def ask(url: str, texts: list[str], hints: list[str | None] | None = None, **changes: Any) -> list[dict[str, Any]]:

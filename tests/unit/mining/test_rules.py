@@ -85,3 +85,16 @@ def test_a_record_that_breaks_its_schema_is_refused_without_showing_it() -> None
         validated(broken, "x")
     assert caught.value.code is ErrorCode.INVALID_RECORD
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sides"),
+    [
+        ("Right distal radius greenstick fracture.", ["right"]),
+        ("Fracture of the distal left radius.", ["left"]),
+        ("Tip of the left ulnar styloid fractured.", ["left"]),
+        ("Buckle fracture left distal radius. Right ulnar styloid fracture.", ["left", "right"]),
+    ],
+)
+def test_a_side_within_the_words_of_a_bone_is_read(text: str, sides: list[str]) -> None:
+    assert [f.side for f in mine(f"Wrist. {text}").findings] == sides

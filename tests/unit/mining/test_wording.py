@@ -26,11 +26,11 @@ def test_set_phrases_are_read_as_plainer_words(text: str, read: list[str]) -> No
 
 
 def test_reworded_tokens_stand_for_the_characters_of_their_phrase() -> None:
-    text = "Nothing abnormal at the ulna."
+    text = "Nothing untoward is seen at the ulna."
     first, second, *_ = reword(tokenise(text, 0, len(text)))
-    assert text[first.start : first.end] == text[second.start : second.end] == "Nothing abnormal"
+    assert text[first.start : first.end] == text[second.start : second.end] == "Nothing untoward"
 
 
 def test_a_set_phrase_is_quoted_as_it_stands() -> None:
-    (finding,) = mine("Wrist. Nothing abnormal at the distal ulna.").findings
-    assert "Nothing abnormal" in {e.quote for e in finding.evidence}
+    (finding,) = mine("Wrist. Nothing untoward is seen at the distal ulna.").findings
+    assert "Nothing untoward" in {e.quote for e in finding.evidence}
