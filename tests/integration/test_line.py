@@ -30,7 +30,7 @@ from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, FINDINGS, HITS, REGIONS
 pytestmark = pytest.mark.ray
 
 JOBS = REPO / "jobs"
-EXAMS_MADE = 200
+EXAMS_MADE = 240
 
 
 def _config(root: Path) -> DemoConfig:
@@ -44,13 +44,13 @@ def _config(root: Path) -> DemoConfig:
         overrides={
             "ingest": {"split.val_share": "0.2"},
             "train_detector": {
-                "train_images": "96",
-                "val_images": "24",
+                "train_images": "120",
+                "val_images": "30",
                 "roi.stop_map50": "0.7",
                 "bones.stop_map50": "0.6",
                 "bones.image_size": "192",
             },
-            "train_clip": {"steps": "20", "optim.warmup_steps": "2"},
+            "train_clip": {"steps": "20", "batch_size": "64", "optim.warmup_steps": "2"},
             "evaluate": {"resamples": "100", "pool": "20"},
         },
     )
