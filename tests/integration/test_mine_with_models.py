@@ -136,6 +136,7 @@ def test_equal_reports_are_asked_for_once_and_good_ones_never_again(
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_a_killed_job_asks_again_only_for_what_was_in_flight(local_ray: None, tmp_path: Path) -> None:
     """Kill -9 at about half, start again: each report has one row; those asked for twice were in flight."""
     with scripted_endpoint(pace_s=0.2) as (url, script):

@@ -24,23 +24,15 @@ def tabulate(figures: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         `environment` (what they were measured on), `seeds` (seed -> cost, detector, findings and
         retrieval figures) and `gates` (name, the worst value over the seeds, the bound, whether it held).
     """
-    seeds = {
-        str(seed): {
-            name: f[name]
-            for name in (
-                "wall_s",
-                "cpu_s",
-                "peak_gib",
-                "exams",
-                "roi_map50",
-                "bone_map50",
-                "findings_micro_f1",
-                "retrieval",
-            )
-        }
-        for seed, f in figures.items()
-    }
+    seeds = {str(seed): _kept(f) for seed, f in figures.items()}
     return {"environment": environment(), "seeds": seeds, "gates": [*_figures(figures), *_gains(figures)]}
+
+
+def _kept(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of one seed's summary: figures alone, no place of this machine."""
+    retrieval = {name: value for name, value in figures["retrieval"].items() if name != "tables"}
+    names = ("wall_s", "exams", *FLOORS, *CEILINGS)
+    return {**{name: figures[name] for name in names}, "retrieval": retrieval}
 
 
 def missed(table: Mapping[str, Any]) -> list[str]:

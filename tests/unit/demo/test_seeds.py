@@ -14,7 +14,13 @@ def figures(**changes: float) -> dict[str, Any]:
         for region in ("distal_radius", "distal_ulna", "ulnar_styloid")
     }
     good = {"roi_map50": 0.99, "bone_map50": 0.97, "findings_micro_f1": 0.98, "cpu_s": 700.0, "peak_gib": 5.0}
-    return {"wall_s": 400.0, "exams": 1600, "retrieval": {"paired": paired}, **good, **changes}
+    return {
+        "wall_s": 400.0,
+        "exams": 1600,
+        "retrieval": {"paired": paired, "tables": "/here/tables.md"},
+        **good,
+        **changes,
+    }
 
 
 def test_good_figures_hold_every_gate() -> None:
@@ -22,6 +28,7 @@ def test_good_figures_hold_every_gate() -> None:
     assert missed(table) == []
     assert set(table["seeds"]) == {"0", "1"}
     assert table["environment"]["cores"]
+    assert "/here" not in str(table), "no place of a machine is kept"
 
 
 @pytest.mark.parametrize(
