@@ -49,8 +49,6 @@ class FailureClass(StrEnum):
     """The endpoint refused, failed, or could not be reached, after all retries."""
     ENGINE_ERROR = "engine_error"
     """The engine raised on this report."""
-    ENGINE_DEATH = "engine_death"
-    """The engine's process died with this report in it."""
 
 
 class AnswerFailure(Exception):

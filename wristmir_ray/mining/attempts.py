@@ -30,7 +30,7 @@ ANSWERS = pa.schema(
 )
 """A row is one report with the model's raw answer; `cut`: it stopped at the limit of tokens. Never published."""
 
-_NO_ANSWER = (FailureClass.TIMEOUT, FailureClass.UNREACHABLE, FailureClass.ENGINE_ERROR, FailureClass.ENGINE_DEATH)
+_NO_ANSWER = (FailureClass.TIMEOUT, FailureClass.UNREACHABLE, FailureClass.ENGINE_ERROR)
 _CODES = dict.fromkeys(_NO_ANSWER, ErrorCode.NO_ANSWER)
 RECORD_FIELDS = ("side", "views", "bone_quality", "immobilisation", "hardware", "findings", "evidence")
 
