@@ -17,7 +17,7 @@ HASH_KEY_VARIABLE = "WRISTMIR_HASH_KEY"
 _PACKAGE = Path(__file__).parent
 
 
-def digest(*parts: str | bytes) -> str:
+def digest(*parts: str | bytes | memoryview) -> str:
     """Return a 128-bit hash of the parts as 32 hex digits; parts cannot run into each other."""
     h = hashlib.sha256()
     for part in parts:
@@ -54,7 +54,7 @@ def source_id(uri: str, size: int, stamp: str) -> str:
 
 def pixel_id(pixels: np.ndarray) -> str:
     """Return a hash of stored pixels, shape and dtype (before any look-up table)."""
-    return digest("pixels", str(pixels.shape), str(pixels.dtype), np.ascontiguousarray(pixels).tobytes())
+    return digest("pixels", str(pixels.shape), str(pixels.dtype), np.ascontiguousarray(pixels).data.cast("B"))
 
 
 def report_id(text: str) -> str:

@@ -1,43 +1,32 @@
-"""The Ray edge: connect, place stages, and write tables that survive a kill.
-
-A job's rows go through `run_tables`. While it runs, every batch of finished rows becomes one
-*fragment*, a Parquet file written whole or not at all and named by the keys it holds, so that a
-retried task overwrites itself. A killed job has lost the unfinished batches only: the same run id
-finds the fragments again and leaves their keys out (an anti-join at the source). At the end the
-fragments are exploded into the job's tables, sorted by key, freed of doubles, and published.
-
-Why not Ray Data's own checkpoints (`ray.data.checkpoint`): they cost an actor pool and ten seconds
-a start, and a row that is written twice stays doubled; a fragment named by its keys cannot be.
-"""
+"""The Ray edge: connect, place stages, read tables."""
 
 import logging
 import os
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled" if "RAY_ADDRESS" not in os.environ else "token")
 
 import ray  # the authentication mode is read at import
 import ray.data
 
-from wristmir_ray import keys, storage
-from wristmir_ray.config import JobConfig, PoolConfig, RayConfig
+from wristmir_ray import storage
+from wristmir_ray.config import PoolConfig, RayConfig
 from wristmir_ray.errors import ConfigError
-from wristmir_ray.job import Summary
-from wristmir_ray.schemas import Table, conform
+from wristmir_ray.schemas import Table
 
-log = logging.getLogger(__name__)
+DRIVER_READ_BYTES = 64 * 2**20
+"""Tables up to this size are read on the driver: the workers of a read stage cost seconds to start."""
 
-DRIVER_SORT_BYTES = 512 * 2**20
-"""Fragments up to this size are sorted on the driver (seconds cheaper); larger ones by Ray Data."""
+DRIVER_BLOCK_ROWS = 1024
+"""Rows a block of such a table, where the job says nothing."""
+
+MAX_BLOCKS = 4096
+"""Of a table that the driver holds: the scheduler keeps some state for each."""
 
 _WORKER_THREADS = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 _CONTEXT: dict[str, Any] = {
@@ -95,262 +84,46 @@ def actors(pool: PoolConfig) -> dict[str, Any]:
 
 
 def read(
-    root: str, table: Table, run_id: str | None = None, columns: Sequence[str] | None = None, good_only: bool = True
+    root: str,
+    table: Table,
+    run_id: str | None = None,
+    columns: Sequence[str] | None = None,
+    good_only: bool = True,
+    block_rows: int | None = None,
 ) -> ray.data.Dataset:
-    """Return a published table as a Dataset; NotPublished where there is none."""
+    """Return a published table as a Dataset.
+
+    Args:
+        root: folder or s3:// prefix.
+        table: its declaration.
+        run_id: pinned run; default the current one.
+        columns: columns to read; default all.
+        good_only: leave rows with an `error` out.
+        block_rows: rows a block, that is, a task of the next stage; default 1024, or as the files lie.
+
+    Raises:
+        NotPublished: there is none.
+    """
     manifest = storage.published(root, table.name, run_id)
     names = list(columns or table.schema.names)
     files = storage.table_files(root, manifest)
-    if not files:
-        return ray.data.from_arrow(table.schema.empty_table().select(names))
+    if storage.total_bytes(files) <= DRIVER_READ_BYTES:
+        rows = storage.read_table(root, table, manifest.run_id, names, good_only)
+        return ray.data.from_arrow(blocks(rows, block_rows or DRIVER_BLOCK_ROWS))
     fs, _ = storage.filesystem(root)
     dataset = ray.data.read_parquet([storage.filesystem(f)[1] for f in files], filesystem=fs)
     read_names = [*names, *(["error"] if good_only and "error" not in names else [])]
     dataset = dataset.select_columns(read_names)
     if good_only:
         dataset = dataset.map_batches(_good_rows, fn_kwargs={"names": names}, batch_format="pyarrow", batch_size=None)
-    return dataset
+    return dataset.repartition(target_num_rows_per_block=block_rows) if block_rows else dataset
+
+
+def blocks(rows: pa.Table, block_rows: int) -> list[pa.Table]:
+    """Return a table cut into blocks of `block_rows`, or of more where they would be above MAX_BLOCKS."""
+    step = max(block_rows, -(-rows.num_rows // MAX_BLOCKS))
+    return [rows.slice(i, step) for i in range(0, max(1, rows.num_rows), step)]
 
 
 def _good_rows(batch: pa.Table, names: list[str]) -> pa.Table:
     return batch.filter(pc.is_null(batch["error"])).select(names)
-
-
-@dataclass(frozen=True)
-class Output:
-    """A table a job publishes, and how it comes out of the job's fragments (row-wise, Arrow)."""
-
-    table: Table
-    explode: Callable[[pa.Table], pa.Table] | None = None
-
-
-@dataclass(frozen=True)
-class TableRun:
-    """What one run of a table-writing job is: its identity and its lineage."""
-
-    job: str
-    config: JobConfig
-    settings: Mapping[str, Any]
-    """The part of the configuration that changes rows; goes into the run id."""
-    code: str
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    models: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        return keys.run_id(self.job, self.settings, {**self.inputs, **self.models}, self.code)
-
-    @property
-    def fragments(self) -> str:
-        return storage.join(self.config.root, "_work", self.job, self.run_id)
-
-    def manifest(self, name: str, **more: Any) -> storage.Manifest:
-        """Return this run's manifest for one published name."""
-        return storage.Manifest(
-            name=name,
-            run_id=self.run_id,
-            job=self.job,
-            code=self.code,
-            inputs=dict(self.inputs),
-            models=dict(self.models),
-            config=self.config.resolved(),
-            **more,
-        )
-
-
-def run_tables(
-    run: TableRun,
-    source: Callable[[], ray.data.Dataset],
-    build: Callable[[ray.data.Dataset], ray.data.Dataset],
-    fragment: Table,
-    outputs: Sequence[Output] | Callable[[pads.Dataset | None], Sequence[Output]],
-    names: Sequence[str],
-    facts: Callable[[pads.Dataset | None], dict[str, Any]] | None = None,
-) -> Summary:
-    """Run a pipeline over what is not yet done, and publish its tables.
-
-    Args:
-        run: identity and lineage.
-        source: makes the Dataset of input rows; it holds `fragment.key[0]`.
-        build: input rows -> rows of `fragment`, one row out for each row in.
-        fragment: schema of the rows that `build` gives.
-        outputs: the tables to publish, or a function of all fragments that gives them (for what
-            only the whole run can know, such as doubles).
-        names: names of the published tables, first the one whose rejects are counted.
-        facts: further figures for the summary and the manifest's metrics, from all fragments.
-
-    Returns:
-        Summary; `skipped` when this very run was already published.
-
-    Raises:
-        ConfigError: `root` cannot be written.
-    """
-    started = time.monotonic()
-    root = run.config.root
-    finished = [storage.find_run(root, name, run.run_id) for name in names]
-    if all(finished):
-        for name in names:
-            storage.point_to(root, name, run.run_id)
-        return _summary(run, [m for m in finished if m], skipped=True)
-    storage.check_writable(root)
-    connect(run.config.ray)
-    done = _done_keys(run.fragments, fragment)
-    dataset = source()
-    if len(done):
-        log.info("resuming", extra={"fields": {"job": run.job, "rows_done": len(done)}})
-        dataset = dataset.map_batches(
-            _without, fn_kwargs={"key": fragment.key[0], "done": ray.put(done)}, batch_format="pyarrow", batch_size=None
-        )
-    receipts = build(dataset).map_batches(
-        _write_fragment,
-        fn_kwargs={"folder": run.fragments, "table": fragment},
-        batch_format="pyarrow",
-        batch_size=run.config.fragment_rows,
-    )
-    new_rows = sum(int(r["num_rows"]) for r in receipts.iter_rows())
-    whole = _fragments(run.fragments, fragment)
-    wanted = outputs(whole) if callable(outputs) else outputs
-    metrics = facts(whole) if facts else {}
-    written = [(o.table.name, *_write_output(run, fragment, o)) for o in wanted]
-    manifests = [
-        storage.publish(
-            root,
-            run.manifest(
-                name,
-                rows=rows,
-                rejects=rejects,
-                schema=schema,
-                files=files,
-                metrics=metrics,
-                seconds=time.monotonic() - started,
-            ),
-        )
-        for name, rows, rejects, schema, files in written
-    ]
-    storage.delete_tree(run.fragments)
-    log.info("published", extra={"fields": {"job": run.job, "rows_new": new_rows, "rows_resumed": len(done)}})
-    ordered = sorted(manifests, key=lambda m: list(names).index(m.name))
-    return _summary(run, ordered, resumed=len(done))
-
-
-def _summary(run: TableRun, manifests: Sequence[storage.Manifest], skipped: bool = False, resumed: int = 0) -> Summary:
-    first = manifests[0]
-    return Summary(
-        job=run.job,
-        runs={m.name: m.run_id for m in manifests},
-        rows=first.rows,
-        rejects=first.rejects,
-        skipped=skipped,
-        resumed_rows=resumed,
-        max_reject_share=run.config.max_reject_share,
-        facts=first.metrics,
-    )
-
-
-def _fragments(folder: str, table: Table) -> pads.Dataset | None:
-    files = storage.list_files(folder, ".parquet")
-    if not files:
-        return None
-    fs, _ = storage.filesystem(folder)
-    return pads.dataset([storage.filesystem(f)[1] for f in files], schema=table.schema, filesystem=fs, format="parquet")
-
-
-def _done_keys(folder: str, table: Table) -> pa.Array:
-    whole = _fragments(folder, table)
-    if whole is None:
-        return pa.array([], pa.string())
-    column = whole.to_table(columns=[table.key[0]]).column(0)
-    return pc.unique(column)
-
-
-def _without(batch: pa.Table, key: str, done: Any) -> pa.Table:
-    seen = ray.get(done) if isinstance(done, ray.ObjectRef) else done
-    return batch.filter(pc.invert(pc.is_in(batch[key], value_set=seen)))
-
-
-def _write_fragment(batch: pa.Table, folder: str, table: Table) -> pa.Table:
-    """Store one batch. Columns: table's -> num_rows. 1:1 into a file named by its keys."""
-    if batch.num_rows:
-        rows = conform({n: batch[n] for n in batch.column_names}, table)
-        name = keys.digest(*sorted(rows[table.key[0]].to_pylist()))
-        storage.write_parquet(rows, storage.join(folder, f"{name}.parquet"), table.row_group_size)
-    return pa.table({"num_rows": pa.array([batch.num_rows], pa.int64())})
-
-
-def _write_output(run: TableRun, fragment: Table, output: Output) -> tuple[int, dict[str, int], str, list[str]]:
-    """Write one table's sorted files; return rows, rejects by code, schema, file names."""
-    folder = storage.run_uri(run.config.root, output.table.name, run.run_id)
-    storage.delete_tree(folder)  # an unpublished leftover of an earlier try
-    files = storage.list_files(run.fragments, ".parquet")
-    fs, _ = storage.filesystem(run.fragments)
-    sizes = sum(fs.get_file_info(storage.filesystem(f)[1]).size for f in files)
-    stage = {"fragment": fragment, "output": output}
-    shard = {"table": output.table, "folder": folder}
-    if sizes <= DRIVER_SORT_BYTES:
-        whole = _fragments(run.fragments, fragment)
-        table = whole.to_table() if whole is not None else fragment.schema.empty_table()
-        receipts = [_write_shard(_explode(table, output), table=output.table, folder=folder)]
-        rows = pa.concat_tables(receipts).to_pylist()
-    else:
-        paths = [storage.filesystem(f)[1] for f in files]
-        rows = (
-            ray.data.read_parquet(paths, filesystem=fs)
-            .map_batches(_explode_batch, fn_kwargs=stage, batch_format="pyarrow", batch_size=None)
-            .sort(list(output.table.key))
-            .map_batches(
-                _write_shard,
-                fn_kwargs=shard,
-                batch_format="pyarrow",
-                batch_size=None,
-            )
-            .take_all()
-        )
-    rejects: Counter[str] = Counter()
-    for row in rows:
-        rejects.update(dict(zip(row["codes"], row["counts"], strict=True)))
-    names = sorted(row["file"] for row in rows if row["num_rows"])
-    return sum(row["num_rows"] for row in rows), dict(sorted(rejects.items())), output.table.fingerprint, names
-
-
-def _explode(batch: pa.Table, output: Output) -> pa.Table:
-    return output.explode(batch) if output.explode else batch
-
-
-def _explode_batch(batch: pa.Table, fragment: Table, output: Output) -> pa.Table:
-    return _explode(conform({n: batch[n] for n in batch.column_names}, fragment), output)
-
-
-_RECEIPT = pa.schema(
-    [
-        ("file", pa.string()),
-        ("num_rows", pa.int64()),
-        ("codes", pa.list_(pa.string())),
-        ("counts", pa.list_(pa.int64())),
-    ]
-)
-
-
-def _write_shard(batch: pa.Table, table: Table, folder: str) -> pa.Table:
-    """Sort one key range, drop doubles, store it under its first key. Gives one receipt."""
-    rows = _drop_doubles(conform({n: batch[n] for n in batch.column_names}, table), table)
-    if not rows.num_rows:
-        return pa.Table.from_pylist([{"file": "", "num_rows": 0, "codes": [], "counts": []}], _RECEIPT)
-    first = "-".join(str(rows[k][0].as_py()) for k in table.key[:2])
-    name = f"{first}.parquet"
-    storage.write_parquet(rows, storage.join(folder, name), table.row_group_size)
-    codes = Counter(rows["error"].drop_null().to_pylist())
-    receipt = {"file": name, "num_rows": rows.num_rows, "codes": list(codes), "counts": list(codes.values())}
-    return pa.Table.from_pylist([receipt], _RECEIPT)
-
-
-def _drop_doubles(rows: pa.Table, table: Table) -> pa.Table:
-    rows = rows.take(pc.sort_indices(rows.select(list(table.key)), [(k, "ascending") for k in table.key]))
-    if rows.num_rows < 2:
-        return rows
-    same = None
-    for k in table.key:
-        column = rows[k].combine_chunks()
-        equal = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
-        same = equal if same is None else pc.and_(same, equal)
-    keep = pa.concat_arrays([pa.array([True]), pc.invert(pc.fill_null(same, False))])
-    return rows.filter(keep)

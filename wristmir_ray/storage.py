@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,11 @@ def read_bytes(uri: str) -> bytes:
         return bytes(f.readall())
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
     """Write an object whole or not at all."""
     if is_s3(uri):
         client, bucket, key = _s3(uri)
-        client.put_object(Bucket=bucket, Key=key, Body=data)
+        client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
         return
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,6 +109,15 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
         for f in found
         if f.type == pafs.FileType.File and f.path.endswith(suffix) and not f.base_name.startswith(".")
     )
+
+
+def total_bytes(uris: Sequence[str]) -> int:
+    """Return the size of these objects together."""
+    sizes = 0
+    for uri in uris:
+        fs, path = filesystem(uri)
+        sizes += fs.get_file_info(path).size
+    return sizes
 
 
 def delete_tree(uri: str) -> None:
@@ -229,10 +238,45 @@ def point_to(root: str, name: str, run_id: str) -> None:
 
 
 def write_parquet(table: pa.Table, uri: str, row_group_size: int) -> None:
-    """Write one Parquet file whole or not at all."""
+    """Write one Parquet file whole or not at all.
+
+    Binary columns hold compressed images: they are stored as they are, without another
+    compression, a dictionary or statistics, which would cost time and save no byte.
+    """
+    leaves = dict(_leaves(table.schema))
+    plain = [path for path, kind in leaves.items() if not _is_binary(kind)]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, row_group_size=row_group_size, compression="zstd", compression_level=1)
-    write_bytes(uri, sink.getvalue().to_pybytes())
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=row_group_size,
+        compression={path: "zstd" if path in plain else "none" for path in leaves},
+        compression_level=dict.fromkeys(plain, 1) or None,
+        use_dictionary=plain,
+        write_statistics=plain,
+    )
+    write_bytes(uri, sink.getvalue())
+
+
+def _leaves(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[tuple[str, pa.DataType]]:
+    """Yield a schema's Parquet columns: dotted path and type."""
+    for leaf in fields:
+        path, kind = prefix + leaf.name, leaf.type
+        while True:
+            if isinstance(kind, pa.BaseExtensionType):
+                kind = kind.storage_type
+            elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+                path, kind = f"{path}.list.element", kind.value_type
+            else:
+                break
+        if pa.types.is_struct(kind):
+            yield from _leaves(kind.fields, f"{path}.")
+        else:
+            yield path, kind
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def table_files(root: str, manifest: Manifest) -> list[str]:

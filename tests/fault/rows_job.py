@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from wristmir_ray import raydata, schemas
+from wristmir_ray import schemas, tablerun
 from wristmir_ray.config import JobConfig
 from wristmir_ray.job import Summary
 
@@ -36,12 +36,12 @@ def run(root: str, seconds: float, flags: str) -> Summary:
         {"report_id": [f"r{i:04d}" for i in range(NUM_ROWS)], "text": [f"text {i}" for i in range(NUM_ROWS)]}
     )
     stage = {"seconds": seconds, "flags": flags}
-    return raydata.run_tables(
-        raydata.TableRun("rows", config, {}, "code"),
+    return tablerun.run_tables(
+        tablerun.TableRun("rows", config, {}, "code"),
         lambda: ray.data.from_arrow(rows).repartition(target_num_rows_per_block=5),
         lambda ds: ds.map_batches(upper, fn_kwargs=stage, batch_format="pyarrow", batch_size=5),
         schemas.REPORTS,
-        [raydata.Output(schemas.REPORTS)],
+        [tablerun.Output(schemas.REPORTS)],
         ["reports"],
     )
 

@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.fault import rows_job
-from wristmir_ray import raydata, storage
+from wristmir_ray import raydata, storage, tablerun
 from wristmir_ray.errors import NotPublished
 from wristmir_ray.schemas import REPORTS
 
@@ -80,7 +81,7 @@ def test_a_death_before_the_manifest_shows_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
-        m.setattr(raydata.storage, "publish", die)
+        m.setattr(tablerun.storage, "publish", die)
         with pytest.raises(KeyboardInterrupt):
             rows_job.run(root, 0, str(tmp_path))
     with pytest.raises(NotPublished):
@@ -94,7 +95,27 @@ def test_the_distributed_sort_gives_the_same_table(
 ) -> None:
     small, large = str(tmp_path / "small"), str(tmp_path / "large")
     rows_job.run(small, 0, str(tmp_path))
-    monkeypatch.setattr(raydata, "DRIVER_SORT_BYTES", -1)
+    monkeypatch.setattr(tablerun, "DRIVER_SORT_BYTES", -1)
     rows_job.run(large, 0, str(tmp_path))
     assert storage.read_table(large, REPORTS).equals(storage.read_table(small, REPORTS))
     assert storage.published(large, "reports").rejects == storage.published(small, "reports").rejects
+
+
+def test_a_table_is_read_alike_by_the_driver_and_by_workers(
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path / "archive")
+    rows_job.run(root, 0, str(tmp_path))
+    expected = storage.read_table(root, REPORTS, columns=["report_id"]).to_pylist()
+    for limit in (raydata.DRIVER_READ_BYTES, -1):
+        monkeypatch.setattr(raydata, "DRIVER_READ_BYTES", limit)
+        dataset = raydata.read(root, REPORTS, columns=["report_id"], block_rows=7).materialize()
+        assert max(m.num_rows for bundle in dataset.iter_internal_ref_bundles() for m in bundle.metadata) <= 7
+        assert sorted(dataset.take_all(), key=lambda r: r["report_id"]) == expected
+
+
+def test_blocks_are_bounded_in_rows_and_in_number() -> None:
+    assert [b.num_rows for b in raydata.blocks(REPORTS.schema.empty_table(), 7)] == [0]
+    assert [b.num_rows for b in raydata.blocks(pa.table({"n": list(range(15))}), 7)] == [7, 7, 1]
+    many = pa.table({"n": list(range(3 * raydata.MAX_BLOCKS))})
+    assert len(raydata.blocks(many, 1)) == raydata.MAX_BLOCKS

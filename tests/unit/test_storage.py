@@ -4,12 +4,13 @@ import json
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.s3_server import BUCKET, empty_bucket
 from wristmir_ray import storage
 from wristmir_ray.errors import ConfigError, NotPublished, SchemaError
-from wristmir_ray.schemas import CROPS, REPORTS, conform
+from wristmir_ray.schemas import CROPS, PREPROCESSED, REPORTS, conform
 from wristmir_ray.storage import Manifest
 
 
@@ -121,3 +122,18 @@ def test_what_is_written_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> N
     (tmp_path / "plain").write_bytes(b"")
     storage.write_bytes(str(tmp_path / "ours"), b"")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_pixels_are_stored_as_they_are_and_text_is_compressed(tmp_path: Path) -> None:
+    regions = [{"region": "wrist", "png": bytes(2000)}]
+    rows = conform([{"source_id": "s", "exam_id": "e", "split": "train", "regions": regions}], PREPROCESSED)
+    storage.write_parquet(rows, str(tmp_path / "x.parquet"), 8)
+    group = pq.read_metadata(tmp_path / "x.parquet").row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    blob = columns.pop("regions.list.element.png")
+    assert blob.compression == "UNCOMPRESSED"
+    assert not blob.is_stats_set
+    assert "RLE_DICTIONARY" not in blob.encodings
+    assert {c.compression for c in columns.values()} == {"ZSTD"}
+    assert columns["source_id"].is_stats_set
+    assert pq.read_table(tmp_path / "x.parquet").to_pylist() == rows.to_pylist()

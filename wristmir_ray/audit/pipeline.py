@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 from ray.data import Dataset
 
-from wristmir_ray import keys, raydata, storage
+from wristmir_ray import keys, raydata, storage, tablerun
 from wristmir_ray.audit.archive import load_sampled, stratified
 from wristmir_ray.audit.config import AuditConfig
 from wristmir_ray.audit.curve import curve_svg
@@ -43,7 +43,7 @@ def run(config: AuditConfig) -> Summary:
         ConfigError: the captions are older than the findings, or the marks are none of this audit's.
     """
     inputs = _inputs(config.root)
-    check = raydata.TableRun(JOB, config, {}, keys.code_version("audit", "mining"), inputs)
+    check = tablerun.TableRun(JOB, config, {}, keys.code_version("audit", "mining"), inputs)
     marks = _marks(config, inputs) if config.marks else None
     audited = audit(config, check)
     page = _sheet_run(config, check)
@@ -67,16 +67,16 @@ def run(config: AuditConfig) -> Summary:
     )
 
 
-def audit(config: AuditConfig, check: raydata.TableRun) -> Summary:
+def audit(config: AuditConfig, check: tablerun.TableRun) -> Summary:
     """Publish AUDIT: one row a report."""
-    return raydata.run_tables(
+    return tablerun.run_tables(
         check,
         lambda: parts(config, check.inputs),
         lambda ds: ds.groupby("report_id", num_partitions=config.join_partitions).map_groups(
             audit_report, batch_format="pyarrow", num_cpus=config.num_cpus
         ),  # N:1
         AUDIT,
-        [raydata.Output(AUDIT)],
+        [tablerun.Output(AUDIT)],
         [AUDIT.name],
         automatic,
     )
@@ -119,12 +119,12 @@ def _marks(config: AuditConfig, inputs: Mapping[str, str]) -> tuple[Marks, stora
     return marks, marked
 
 
-def _sheet_run(config: AuditConfig, check: raydata.TableRun) -> raydata.TableRun:
+def _sheet_run(config: AuditConfig, check: tablerun.TableRun) -> tablerun.TableRun:
     settings = {"sample": config.sample, "seed": config.seed, "template": template_digest()}
-    return raydata.TableRun(SHEET, config, settings, check.code, {**check.inputs, AUDIT.name: check.run_id})
+    return tablerun.TableRun(SHEET, config, settings, check.code, {**check.inputs, AUDIT.name: check.run_id})
 
 
-def make_sheet(config: AuditConfig, page: raydata.TableRun, automatic_part: Mapping[str, Any]) -> storage.Manifest:
+def make_sheet(config: AuditConfig, page: tablerun.TableRun, automatic_part: Mapping[str, Any]) -> storage.Manifest:
     """Draw the sample, seed fabrications in it, publish the sheet and the page of figures."""
     started = time.monotonic()
     chosen = draw(stratified(config.root, page.inputs[AUDIT.name]), config.sample, config.seed)
@@ -136,12 +136,12 @@ def make_sheet(config: AuditConfig, page: raydata.TableRun, automatic_part: Mapp
     return _publish(page, len(sampled), figures, {SHEET_FILE: html, PAGE_FILE: audit_page(figures)}, started)
 
 
-def _marks_run(config: AuditConfig, code: str, marks: Marks, marked: storage.Manifest) -> raydata.TableRun:
+def _marks_run(config: AuditConfig, code: str, marks: Marks, marked: storage.Manifest) -> tablerun.TableRun:
     settings = {"marks": keys.digest(marks.model_dump_json())}
-    return raydata.TableRun(MARKS, config, settings, code, {**marked.inputs, AUDIT.name: marks.audit})
+    return tablerun.TableRun(MARKS, config, settings, code, {**marked.inputs, AUDIT.name: marks.audit})
 
 
-def score_marks(config: AuditConfig, job: raydata.TableRun, marks: Marks) -> storage.Manifest:
+def score_marks(config: AuditConfig, job: tablerun.TableRun, marks: Marks) -> storage.Manifest:
     """Publish what people marked, by field, and accuracy against coverage."""
     started = time.monotonic()
     ids = sorted({m.report_id for m in marks.marks})
@@ -168,7 +168,7 @@ def _weights(root: str, audit_run: str, marked: list[str]) -> dict[str, float]:
 
 
 def _publish(
-    run: raydata.TableRun, rows: int, figures: Mapping[str, Any], files: Mapping[str, str | bytes], started: float
+    run: tablerun.TableRun, rows: int, figures: Mapping[str, Any], files: Mapping[str, str | bytes], started: float
 ) -> storage.Manifest:
     folder = storage.run_uri(run.config.root, run.job, run.run_id)
     whole = {**files, FIGURES_FILE: json.dumps(figures, indent=1, allow_nan=False)}

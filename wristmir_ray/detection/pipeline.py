@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
-from wristmir_ray import keys, raydata, storage
+from wristmir_ray import keys, raydata, storage, tablerun
 from wristmir_ray.detection.config import DetectionConfig, TargetConfig
 from wristmir_ray.detection.dataset import SAMPLES, choose_exams
 from wristmir_ray.detection.stages import prepare_samples
@@ -61,7 +61,7 @@ def _check(config: DetectionConfig) -> None:
             raise ConfigError(f"setting '{name}.target' must be {target}")
 
 
-def _runs(config: DetectionConfig, targets: Mapping[str, TargetConfig]) -> dict[str, raydata.TableRun]:
+def _runs(config: DetectionConfig, targets: Mapping[str, TargetConfig]) -> dict[str, tablerun.TableRun]:
     """Return each detector's identity: the exams, the boxes, its settings and this code."""
     inputs = {
         EXAMS.name: storage.published(config.root, EXAMS.name).run_id,
@@ -74,7 +74,7 @@ def _runs(config: DetectionConfig, targets: Mapping[str, TargetConfig]) -> dict[
     for name, target in targets.items():
         settings = {**shared, "target": target.model_dump(mode="json"), **(cut if target.target == "bones" else {})}
         models = {"weights": _file_digest(target.weights, "weights")} if target.weights else {}
-        out[name] = raydata.TableRun(JOB, config, settings, code, inputs, models)
+        out[name] = tablerun.TableRun(JOB, config, settings, code, inputs, models)
     return out
 
 
@@ -117,7 +117,7 @@ def _publish(root: str, manifest: storage.Manifest, trained: Trained) -> None:
     storage.publish(root, manifest)
 
 
-def _summary(config: DetectionConfig, runs: Mapping[str, raydata.TableRun], samples: pa.Table | None) -> Summary:
+def _summary(config: DetectionConfig, runs: Mapping[str, tablerun.TableRun], samples: pa.Table | None) -> Summary:
     facts: dict[str, Any] = {}
     for prefix, name in (("roi", ROI_DETECTOR), ("bone", BONE_DETECTOR)):
         metrics = storage.published(config.root, name, runs[name].run_id).metrics

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 
-from wristmir_ray import keys, raydata, storage
+from wristmir_ray import keys, raydata, storage, tablerun
 from wristmir_ray.errors import ConfigError, IndexMismatch
 from wristmir_ray.evaluation.archive import Archive, load
 from wristmir_ray.evaluation.config import EvaluationConfig
@@ -87,12 +87,12 @@ def run(config: EvaluationConfig, load_model: Load = load_encoder) -> Summary:
     dim = load_model(config.root, encoder_run).dim
     archive = load(config.root, inputs, dim, config.healed)
     queries = _queries(config, archive)
-    searched = raydata.run_tables(
+    searched = tablerun.run_tables(
         search,
         source=lambda: _rows("query_exam_id", archive.exam_ids[queries].tolist(), config.search.batch_size),
         build=lambda ds: search_queries(ds, config, search.inputs, dim),
         fragment=SEARCHED,
-        outputs=[raydata.Output(HITS, explode_hits)],
+        outputs=[tablerun.Output(HITS, explode_hits)],
         names=[HITS.name],
     )
     captions = _embedded(config, distinct_captions(archive, queries), encoder_run, load_model)
@@ -102,17 +102,17 @@ def run(config: EvaluationConfig, load_model: Load = load_encoder) -> Summary:
     return _summary(config, hits, figures, resumed=searched.resumed_rows)
 
 
-def _search_run(config: EvaluationConfig, inputs: Mapping[str, str]) -> raydata.TableRun:
+def _search_run(config: EvaluationConfig, inputs: Mapping[str, str]) -> tablerun.TableRun:
     settings = config.model_dump(mode="json", include={"split", "pool", "k"})
     code = keys.code_version("evaluation/archive", "evaluation/hits", "evaluation/stages", "search")
-    return raydata.TableRun("search_queries", config, settings, code, inputs)
+    return tablerun.TableRun("search_queries", config, settings, code, inputs)
 
 
-def _measure_run(config: EvaluationConfig, inputs: Mapping[str, str], encoder_run: str) -> raydata.TableRun:
+def _measure_run(config: EvaluationConfig, inputs: Mapping[str, str], encoder_run: str) -> tablerun.TableRun:
     chosen = {"split", "pool", "k", "healed", "caption_ks", "resamples", "shuffles", "seed"}
     code = keys.code_version(NAME, "metrics", "models")
     settings = config.model_dump(mode="json", include=chosen)
-    return raydata.TableRun(JOB, config, settings, code, inputs, {"encoder": encoder_run})
+    return tablerun.TableRun(JOB, config, settings, code, inputs, {"encoder": encoder_run})
 
 
 def _encoder_of(root: str, embeddings_run: str) -> str:
@@ -171,7 +171,7 @@ def _figures(
     }
 
 
-def _publish(root: str, run: raydata.TableRun, figures: dict[str, Any], rows: int, started: float) -> storage.Manifest:
+def _publish(root: str, run: tablerun.TableRun, figures: dict[str, Any], rows: int, started: float) -> storage.Manifest:
     folder = storage.run_uri(root, NAME, run.run_id)
     files = {"metrics.json": json.dumps(figures, indent=1, allow_nan=False), TABLES_FILE: markdown(figures)}
     for name, text in files.items():

@@ -13,7 +13,6 @@ from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset
 from pydicom.pixels import get_decoder, pixel_array
 
-from wristmir_ray import keys
 from wristmir_ray.errors import ErrorCode, Reject
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.header import read_header, shows_wrist, text
@@ -93,7 +92,7 @@ def _decode(ds: Dataset, config: DecodeConfig) -> Radiograph:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the pixels do not fit the header")
     stored = _within_bits(pixels, bits)
     gray = render(stored, bits, ds, config)
-    return Radiograph(gray, rows, cols, bits, "dicom", keys.pixel_id(stored), header)
+    return Radiograph(gray, rows, cols, bits, "dicom", stored, header)
 
 
 def _check_content(ds: Dataset, header: Header, config: DecodeConfig) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wristmir_ray import keys
 from wristmir_ray.anatomy import Sex, Side, View
 
 
@@ -38,7 +39,12 @@ class Radiograph:
     """Bits stored a pixel."""
     format: str
     """dicom, png or jpeg."""
-    pixel_id: str
-    """Hash of the stored pixels, before any look-up table."""
+    stored: np.ndarray
+    """(stored_rows, stored_cols): the pixels before any look-up table."""
     header: Header | None = None
     """DICOM alone has one."""
+
+    @property
+    def pixel_id(self) -> str:
+        """Hash of the stored pixels."""
+        return keys.pixel_id(self.stored)

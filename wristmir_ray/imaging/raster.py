@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from wristmir_ray import keys
 from wristmir_ray.errors import ErrorCode, Reject
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.radiograph import Radiograph
@@ -146,7 +145,7 @@ def _radiograph(data: bytes, size: RasterSize, name: str, config: DecodeConfig) 
         raise Reject(ErrorCode.UNSUPPORTED_ENCODING, f"samples of type {pixels.dtype}")
     stored = pixels if pixels.ndim == 2 else single_channel(pixels, config)
     gray = window_unsigned(stored, config)
-    return Radiograph(gray, size.rows, size.cols, size.bits, name, keys.pixel_id(stored))
+    return Radiograph(gray, size.rows, size.cols, size.bits, name, stored)
 
 
 def single_channel(pixels: np.ndarray, config: DecodeConfig) -> np.ndarray:

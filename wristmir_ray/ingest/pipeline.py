@@ -9,14 +9,11 @@ import pyarrow.dataset as pads
 import ray
 import ray.data
 
-from wristmir_ray import keys, raydata
+from wristmir_ray import keys, raydata, tablerun
 from wristmir_ray.ingest import listing, sidecar, stages
 from wristmir_ray.ingest.config import IngestConfig
 from wristmir_ray.job import Summary
 from wristmir_ray.schemas import EXAMS, INGESTED, REPORTS
-
-MAX_BLOCKS = 2000
-"""Blocks of the listing: each is one task at least."""
 
 
 def run(config: IngestConfig) -> Summary:
@@ -29,7 +26,7 @@ def run(config: IngestConfig) -> Summary:
     objects = listing.list_images(config.images)
     known = sidecar.match_metadata(objects["source_uri"].to_pylist(), config.metadata)
     texts = sidecar.read_reports(config.reports)
-    work = raydata.TableRun(
+    work = tablerun.TableRun(
         job="ingest",
         config=config,
         settings=_settings(config),
@@ -43,9 +40,9 @@ def run(config: IngestConfig) -> Summary:
     )
     for column in known.column_names:
         objects = objects.append_column(known.schema.field(column), known[column])
-    return raydata.run_tables(
+    return tablerun.run_tables(
         work,
-        source=lambda: ray.data.from_arrow(_blocks(objects, config.fragment_rows)),
+        source=lambda: ray.data.from_arrow(raydata.blocks(objects, config.fragment_rows)),
         build=lambda rows: build(rows, config, texts, key),
         fragment=INGESTED,
         outputs=outputs,
@@ -78,17 +75,12 @@ def _attach_reports(batch: pa.Table, reports: Any) -> pa.Table:
     return stages.attach_reports(batch, reports=texts)
 
 
-def _blocks(objects: pa.Table, rows: int) -> list[pa.Table]:
-    step = max(rows, -(-objects.num_rows // MAX_BLOCKS))
-    return [objects.slice(i, step) for i in range(0, objects.num_rows, step)]
-
-
-def outputs(whole: pads.Dataset | None) -> list[raydata.Output]:
+def outputs(whole: pads.Dataset | None) -> list[tablerun.Output]:
     """Return the two tables; what is a double can only be said over the whole archive."""
     doubles = stages.later_doubles(_columns(whole))
     return [
-        raydata.Output(EXAMS, partial(stages.exams, doubles=doubles)),
-        raydata.Output(REPORTS, stages.reports),
+        tablerun.Output(EXAMS, partial(stages.exams, doubles=doubles)),
+        tablerun.Output(REPORTS, stages.reports),
     ]
 
 

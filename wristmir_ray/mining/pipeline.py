@@ -26,8 +26,8 @@ from wristmir_ray.mining.engines.vllm import ask as ask_vllm
 from wristmir_ray.mining.prompt import load_prompt
 from wristmir_ray.mining.stages import explode_captions, mine_reports, pack_records, write_captions
 from wristmir_ray.mining.statistics import table3
-from wristmir_ray.raydata import Output, TableRun, run_tables
 from wristmir_ray.schemas import ATTEMPTS, CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table
+from wristmir_ray.tablerun import Output, TableRun, run_tables
 
 _EXAM = ["source_id", "exam_id", "report_id", "laterality", "view", "split"]
 

@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import ray.data
 
-from wristmir_ray import keys, raydata, storage
+from wristmir_ray import keys, raydata, storage, tablerun
 from wristmir_ray.anatomy import BONES, Region
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import preprocess_version
@@ -18,11 +18,19 @@ from wristmir_ray.job import Summary
 from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, Detector, load_detector
 from wristmir_ray.preprocess.config import PreprocessConfig
 from wristmir_ray.preprocess.preview import contact_sheet
-from wristmir_ray.preprocess.stages import DetectAndCrop, explode_crops, explode_regions, read_radiographs
+from wristmir_ray.preprocess.stages import (
+    DetectAndCrop,
+    ReadDetectAndCrop,
+    explode_crops,
+    explode_regions,
+    read_radiographs,
+)
 from wristmir_ray.schemas import CROPS, EXAMS, PREPROCESSED, REGIONS
 
 JOB = "preprocess"
 PREVIEW_FILE = "preview.png"
+BLOCK_BATCHES = 4
+"""Batches a block: few, so that all workers end together; not one, since every block is scheduled."""
 
 Load = Callable[[str, str, str], Detector]
 """(root, name, run id) -> detector; runs in the actor."""
@@ -33,6 +41,8 @@ def build(
 ) -> ray.data.Dataset:
     """Good EXAMS -> PREPROCESSED, 1:1.
 
+    With GPUs, images are decoded by CPU workers beside them; without, by the detecting workers.
+
     Args:
         exams: source_id, exam_id, source_uri, split.
         config: settings.
@@ -40,14 +50,15 @@ def build(
         load: gives the detectors (tests pass fakes).
     """
     detectors = partial(_load_both, load, config.detectors or config.root, dict(runs))
-    return (
-        exams.repartition(target_num_rows_per_block=config.fragment_rows)
-        .map_batches(read_radiographs, fn_kwargs={"config": config.decode}, **raydata.tasks(config.read))
-        .map_batches(
-            DetectAndCrop,
-            fn_constructor_kwargs={"config": config.regions, "load": detectors},
-            **raydata.actors(config.detect),
-        )
+    made_with = {"config": config.regions, "load": detectors}
+    if config.detect.num_gpus:
+        return exams.map_batches(
+            read_radiographs, fn_kwargs={"config": config.decode}, **raydata.tasks(config.read)
+        ).map_batches(DetectAndCrop, fn_constructor_kwargs=made_with, **raydata.actors(config.detect))
+    return exams.map_batches(
+        ReadDetectAndCrop,
+        fn_constructor_kwargs={**made_with, "read": config.decode},
+        **raydata.actors(config.detect),
     )
 
 
@@ -65,7 +76,7 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
     runs = {ROI_DETECTOR: roi.run_id, BONE_DETECTOR: bone.run_id}
     digests = {Region.WRIST: roi.metrics["digest"], **dict.fromkeys(BONES, bone.metrics["digest"])}
     version = preprocess_version(config.decode, config.regions)
-    table_run = raydata.TableRun(
+    table_run = tablerun.TableRun(
         job=JOB,
         config=config,
         settings=config.model_dump(mode="json", include={"decode", "regions"}),
@@ -74,14 +85,15 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
         models=runs,
     )
     columns = ["source_id", "exam_id", "source_uri", "split"]
-    summary = raydata.run_tables(
+    block_rows = BLOCK_BATCHES * config.detect.batch_size
+    summary = tablerun.run_tables(
         table_run,
-        source=lambda: raydata.read(config.root, EXAMS, exams.run_id, columns),
+        source=lambda: raydata.read(config.root, EXAMS, exams.run_id, columns, block_rows=block_rows),
         build=lambda ds: build(ds, config, runs, load),
         fragment=PREPROCESSED,
         outputs=[
-            raydata.Output(REGIONS, partial(explode_regions, digests=digests)),
-            raydata.Output(CROPS, partial(explode_crops, version=version)),
+            tablerun.Output(REGIONS, partial(explode_regions, digests=digests)),
+            tablerun.Output(CROPS, partial(explode_crops, version=version)),
         ],
         names=[REGIONS.name, CROPS.name],
         facts=found_shares,

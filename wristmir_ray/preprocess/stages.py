@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import crop, crop_bounds, encode_png, pad_square, resize_longer_side
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.imaging.enhance import enhance
-from wristmir_ray.models.detector import Detector
+from wristmir_ray.models.detector import Detection, Detector
 from wristmir_ray.preprocess.choice import choose_bones
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.schemas import CROPS, PREPROCESSED, REGIONS, Table, conform
@@ -71,13 +72,13 @@ def extract_regions(
     References:
         WristMIR §2.2, Fig. 1a.
     """
-    wrists = [d for d in roi_detector.detect([gray])[0] if d.region == Region.WRIST]
+    wrists = [d for d in _sizable(roi_detector.detect([gray])[0]) if d.region == Region.WRIST]
     if not wrists:
         return [RegionCrop(region, error=ErrorCode.NO_WRIST) for region in Region]
     wrist = max(wrists, key=lambda d: d.score)
     bounds = crop_bounds(wrist.box, gray.shape[0], gray.shape[1], config.roi_margin)
     roi = enhance(crop(gray, wrist.box, config.roi_margin), config.enhance)
-    bones = choose_bones(bone_detector.detect([roi])[0], config)
+    bones = choose_bones(_sizable(bone_detector.detect([roi])[0]), config)
     out = [RegionCrop(Region.WRIST, wrist.box, wrist.score, _square(roi, config.crop_size))]
     for bone in BONES:
         found = bones.get(bone)
@@ -87,6 +88,11 @@ def extract_regions(
             pixels = _square(crop(roi, found.box, config.bone_margin), config.crop_size)
             out.append(RegionCrop(bone, found.box.shift(bounds.x0_px, bounds.y0_px), found.score, pixels))
     return out
+
+
+def _sizable(found: Sequence[Detection]) -> list[Detection]:
+    """Drop boxes narrower than a pixel: they show nothing, and rounding can empty them."""
+    return [d for d in found if min(d.box.width_px, d.box.height_px) >= 1]
 
 
 def _square(gray: np.ndarray, side_px: int) -> np.ndarray:
@@ -101,27 +107,31 @@ def read_radiographs(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
     Rejects: source_unreadable, and those of `imaging.decode`.
     """
     _one_thread()
-    return conform([_read(row, config) for row in batch.to_pylist()], RADIOGRAPHS)
+    return conform([_decoded(row, config) for row in batch.to_pylist()], RADIOGRAPHS)
 
 
-def _read(row: Mapping[str, Any], config: DecodeConfig) -> dict[str, Any]:
-    key = {n: row[n] for n in ("source_id", "exam_id", "split")}
+def _decoded(row: Mapping[str, Any], config: DecodeConfig) -> dict[str, Any]:
     try:
-        gray = decode(_fetch(row["source_uri"]), config).gray
+        gray = _read(row["source_uri"], config)
     except Exception as e:
-        return {**key, **reject_columns(e, STAGE)}
-    return {**key, "gray": gray.tobytes(), "rows": gray.shape[0], "cols": gray.shape[1]}
+        return {**_key(row), **reject_columns(e, STAGE)}
+    return {**_key(row), "gray": gray.tobytes(), "rows": gray.shape[0], "cols": gray.shape[1]}
 
 
-def _fetch(uri: str) -> bytes:
+def _key(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: row[n] for n in ("source_id", "exam_id", "split")}
+
+
+def _read(uri: str, config: DecodeConfig) -> np.ndarray:
     try:
-        return storage.read_bytes(uri)
+        data = storage.read_bytes(uri)
     except OSError as e:
         raise Reject(ErrorCode.SOURCE_UNREADABLE, type(e).__name__) from None
+    return decode(data, config).gray
 
 
 class DetectAndCrop:
-    """Holds both detectors, so that a decoded image crosses processes once.
+    """Holds both detectors, on a GPU: what other workers have decoded comes in.
 
     Columns: RADIOGRAPHS -> PREPROCESSED. 1:1.
     Rejects: no_wrist; a rejected row passes through. A missing bone is `no_region` in its region.
@@ -134,21 +144,41 @@ class DetectAndCrop:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         plain = batch.drop_columns(["gray"]).to_pylist()
-        return conform([self._row(row, batch["gray"][i]) for i, row in enumerate(plain)], PREPROCESSED)
+        return conform([self._passed(row, batch["gray"][i]) for i, row in enumerate(plain)], PREPROCESSED)
 
-    def _row(self, row: Mapping[str, Any], gray: pa.LargeBinaryScalar) -> dict[str, Any]:
-        key = {n: row[n] for n in ("source_id", "exam_id", "split")}
-        errors = {n: row[n] for n in ("error", "error_stage", "error_message")}
-        if not errors["error"]:
-            try:
-                pixels = np.frombuffer(gray.as_buffer(), np.uint8).reshape(row["rows"], row["cols"])
-                found = extract_regions(pixels, self._roi_detector, self._bone_detector, self._config)
-                if found[0].error is None:
-                    return {**key, "regions": [_struct(r) for r in found]}
+    def _passed(self, row: Mapping[str, Any], gray: pa.LargeBinaryScalar) -> dict[str, Any]:
+        if row["error"]:
+            return _rejected(row, {n: row[n] for n in ("error", "error_stage", "error_message")})
+        return self._cut(row, lambda: np.frombuffer(gray.as_buffer(), np.uint8).reshape(row["rows"], row["cols"]))
+
+    def _cut(self, row: Mapping[str, Any], pixels: Callable[[], np.ndarray]) -> dict[str, Any]:
+        try:
+            found = extract_regions(pixels(), self._roi_detector, self._bone_detector, self._config)
+            if found[0].error is not None:
                 raise Reject(found[0].error, "no box of a wrist")
-            except Exception as e:
-                errors = dict(reject_columns(e, STAGE))
-        return {**key, "regions": [{"region": region, "error": errors["error"]} for region in Region], **errors}
+            return {**_key(row), "regions": [_struct(r) for r in found]}
+        except Exception as e:
+            return _rejected(row, reject_columns(e, STAGE))
+
+
+class ReadDetectAndCrop(DetectAndCrop):
+    """Decodes too, on a CPU: a decoded image is cut up while it is in the cache, and crosses no process.
+
+    Columns: source_id, exam_id, source_uri, split -> PREPROCESSED. 1:1.
+    Rejects: those of `read_radiographs` and `DetectAndCrop`.
+    """
+
+    def __init__(self, config: RegionConfig, load: Callable[[], tuple[Detector, Detector]], read: DecodeConfig) -> None:
+        super().__init__(config, load)
+        self._decode = read
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        rows = batch.to_pylist()
+        return conform([self._cut(row, partial(_read, row["source_uri"], self._decode)) for row in rows], PREPROCESSED)
+
+
+def _rejected(row: Mapping[str, Any], errors: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_key(row), "regions": [{"region": region, "error": errors["error"]} for region in Region], **errors}
 
 
 def _struct(found: RegionCrop) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from wristmir_ray import keys, raydata, storage
+from wristmir_ray import keys, raydata, storage, tablerun
 from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.job import Summary
@@ -64,12 +64,12 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
         storage.point_to(config.root, NAME, run_id)
         return _summary(config, embedded, index, skipped=True)
     model = load(config.root, encoder.run_id)
-    summary = raydata.run_tables(
+    summary = tablerun.run_tables(
         embed,
         source=lambda: _crops(config, inputs[CROPS.name]),
         build=lambda ds: build(ds, config, encoder.run_id, load),
         fragment=keyed_embeddings(model.dim),
-        outputs=[raydata.Output(embeddings(model.dim), drop_crop_id)],
+        outputs=[tablerun.Output(embeddings(model.dim), drop_crop_id)],
         names=[EMBEDDINGS],
     )
     embedded = storage.published(config.root, EMBEDDINGS, embed.run_id)
@@ -77,8 +77,8 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
     return _summary(config, embedded, index, resumed=summary.resumed_rows)
 
 
-def _embed_run(config: RetrievalConfig, crops_run: str, encoder_run: str) -> raydata.TableRun:
-    return raydata.TableRun(
+def _embed_run(config: RetrievalConfig, crops_run: str, encoder_run: str) -> tablerun.TableRun:
+    return tablerun.TableRun(
         job="embed",
         config=config,
         settings={"splits": config.splits},

@@ -15,12 +15,13 @@ from wristmir_ray.errors import ErrorCode
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import crop, decode_png, encode_png
 from wristmir_ray.imaging.enhance import enhance
-from wristmir_ray.models.detector import Detection
+from wristmir_ray.models.detector import Detection, Detector
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.preprocess.preview import TILE_PX, drawn
 from wristmir_ray.preprocess.stages import (
     RADIOGRAPHS,
     DetectAndCrop,
+    ReadDetectAndCrop,
     explode_crops,
     explode_regions,
     extract_regions,
@@ -135,8 +136,12 @@ def exams(folder: Path) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+def fakes() -> tuple[Detector, Detector]:
+    return fake_load("", "roi_detector", ""), fake_load("", "bone_detector", "")
+
+
 def preprocessed(folder: Path) -> pa.Table:
-    stage = DetectAndCrop(CONFIG, lambda: (fake_load("", "roi_detector", ""), fake_load("", "bone_detector", "")))
+    stage = DetectAndCrop(CONFIG, fakes)
     return stage(read_radiographs(exams(folder), config=DecodeConfig()))
 
 
@@ -156,6 +161,11 @@ def test_every_exam_has_four_regions_whatever_befell_it(tmp_path: Path) -> None:
     assert codes[0] == [None, None, None, "no_region"]
     assert [set(c) for c in codes[1:]] == [{"no_wrist"}, {"corrupt_image"}, {"source_unreadable"}]
     assert {len(c) for c in codes} == {4}
+
+
+def test_decoding_beside_the_detectors_or_before_them_is_the_same(tmp_path: Path) -> None:
+    stage = ReadDetectAndCrop(CONFIG, fakes, DecodeConfig())
+    assert stage(exams(tmp_path)).equals(preprocessed(tmp_path))
 
 
 def test_regions_and_crops_come_out_of_one_row(tmp_path: Path) -> None:
@@ -204,6 +214,15 @@ def test_a_detector_that_fails_costs_one_row(tmp_path: Path) -> None:
     rows = stage(read_radiographs(exams(tmp_path), config=DecodeConfig())).to_pylist()
     assert [r["error"] for r in rows] == ["stage_failed", "stage_failed", "corrupt_image", "source_unreadable"]
     assert rows[0]["error_message"] == "RuntimeError"
+
+
+def test_a_box_of_less_than_a_pixel_is_none() -> None:
+    gray = picture(64, 64)
+    thin = {BONES[0]: (0.5, 0.0, 0.5001, 1.0)}
+    found = extract_regions(gray, Shares({Region.WRIST: (0.0, 0.0, 1.0, 1.0)}), Shares(thin), CONFIG)
+    assert [r.error for r in found] == [None, "no_region", "no_region", "no_region"]
+    nothing = extract_regions(gray, Shares({Region.WRIST: (0.5, 0.0, 0.5001, 1.0)}), Shares(thin), CONFIG)
+    assert {r.error for r in nothing} == {"no_wrist"}
 
 
 def test_a_preview_tile_shows_the_box() -> None:
