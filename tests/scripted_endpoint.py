@@ -3,7 +3,8 @@
 What it answers follows from a word in the report: [length] stops at the limit, [loop] writes blank
 lines, [prose] is no JSON, [enum] a wrong value, [mend] a wrong value until it is told what to mend,
 [busy] 429 twice, [down] 500 always, [bad] 400, [slow] never in time, [lie] quotes that do not stand in
-the report. Any other report gets a valid answer: a buckle fracture of the distal radius.
+the report, [kill] breaks off, and with it every request that is being answered. Any other report gets
+a valid answer: a buckle fracture of the distal radius.
 """
 
 import json
@@ -57,15 +58,18 @@ class Script:
         self.asked: Counter[str] = Counter()
         self.at_once = self.most_at_once = 0
         self.slow_s, self.pace_s = slow_s, pace_s
+        self.deaths = 0
         self._lock = threading.Lock()
 
-    def reply(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Return status and body for one request."""
+    def reply(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+        """Return status and body for one request; None where the endpoint died meanwhile."""
+        deaths = self.deaths
         with self._lock:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            return self._reply(body["messages"][-1]["content"])
+            answered = self._reply(body["messages"][-1]["content"])
+            return answered if self.deaths == deaths else None
         finally:
             with self._lock:
                 self.at_once -= 1
@@ -77,6 +81,8 @@ class Script:
         time.sleep(self.slow_s if word == "slow" else self.pace_s)
         if word == "busy" and self.asked[text] <= 2:
             return 429, {}
+        if word == "kill":
+            self.deaths += 1
         if word in {"down", "bad"}:
             return {"down": 500, "bad": 400}[word], {}
         written, reason = _TEXTS.get(word, (json.dumps(answer()), "stop"))
@@ -88,8 +94,8 @@ class Script:
 
 
 @contextmanager
-def scripted_endpoint(slow_s: float = 5.0, pace_s: float = 0.02) -> Iterator[tuple[str, Script]]:
-    """Serve on a free port; yield the base address and the script."""
+def scripted_endpoint(slow_s: float = 5.0, pace_s: float = 0.02, port: int = 0) -> Iterator[tuple[str, Script]]:
+    """Serve on a free port, or the given one; yield the base address and the script."""
     script = Script(slow_s, pace_s)
 
     class Handler(BaseHTTPRequestHandler):
@@ -103,7 +109,11 @@ def scripted_endpoint(slow_s: float = 5.0, pace_s: float = 0.02) -> Iterator[tup
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            self._send(*script.reply(body))
+            reply = script.reply(body)
+            if reply is None:
+                self.close_connection = True  # no byte of an answer
+            else:
+                self._send(*reply)
 
         def _send(self, status: int, body: dict[str, Any]) -> None:
             data = json.dumps(body).encode()
@@ -116,7 +126,7 @@ def scripted_endpoint(slow_s: float = 5.0, pace_s: float = 0.02) -> Iterator[tup
             except OSError:
                 return  # the client did not wait: that is what a slow answer is for
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -43,6 +43,8 @@ class Summary:
         lines += [f"  published {name} {run}" for name, run in self.runs.items()]
         good = self.rows - sum(self.rejects.values())
         lines.append(f"  rows {self.rows} (good {good}, resumed {self.resumed_rows})")
+        if self.seconds and not self.skipped:
+            lines.append(f"  rows/s {(self.rows - self.resumed_rows) / self.seconds:.1f}")
         lines += [f"  rejected {code}: {n}" for code, n in sorted(self.rejects.items())]
         lines += [f"  {name}: {value}" for name, value in self.facts.items() if not _nested(value)]
         if self.exit_code:

@@ -109,6 +109,7 @@ FINDINGS = Table(
         ("model_digest", pa.string()),
         ("prompt_version", pa.string()),
         ("tokens_in", pa.int32()),
+        ("tokens_cached", pa.int32()),
         ("tokens_out", pa.int32()),
         ("attempts", pa.int32()),
         ("side", pa.string()),

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import REPO
 from tests.integration.test_mine_reports import publish
+from tests.poison_word import DEADLY, POISON
 from tests.scripted_endpoint import Script, report, scripted_endpoint
 from tests.tiny_gemma import make_tiny_gemma
 from wristmir_ray import keys, storage
@@ -73,11 +74,37 @@ def test_a_real_vllm_engine_mines_reports(local_ray: None, tmp_path: Path, tiny_
         for e in [e for f in r["findings"] for e in f["evidence"]] + r["evidence"]:
             assert e["start"] == -1 or by_id[r["report_id"]][e["start"] : e["end"]] == e["quote"]
     assert all(r["tokens_in"] > 500 and r["tokens_out"] > 0 for r in asked)
+    cached = sorted(r["tokens_cached"] / r["tokens_in"] for r in asked)
+    assert cached[1] > 0.8, "the shared prompt was read again for each report"
+    assert summary.facts["tokens_cached"] > 0
     first = storage.read_table(str(tmp_path), ATTEMPTS, good_only=False)
     assert first.num_rows == len(by_id)
     again = mine(config)
     assert again.skipped
     assert again.runs == summary.runs
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_a_report_that_kills_the_engine_is_set_apart(local_ray: None, tmp_path: Path, tiny_gemma: Path) -> None:
+    """The engine's process really dies, three times; the neighbours have their rows, and nothing hangs."""
+    texts = [report(n) for n in range(7)] + [report(7, POISON)]
+    by_id = publish_reports(tmp_path, texts)
+    engine = {"dtype": "bfloat16", "enforce_eager": True, "max_num_seqs": 8, "logits_processors": [DEADLY]}
+    vllm = VllmConfig(
+        model=str(tiny_gemma),
+        device="cpu",
+        max_tokens=400,
+        batch_size=8,
+        max_concurrent_batches=1,
+        engine_kwargs=engine,
+        env={"PYTHONPATH": str(REPO)},
+    )
+    mine(MiningConfig(**common(tmp_path, engine="vllm", vllm=vllm)))
+    classes = {by_id[i]: r["failure_class"] for i, r in findings(tmp_path).items()}
+    assert classes.keys() == set(texts)
+    assert {t for t, c in classes.items() if c == "engine_death"} == {texts[7]}
+    assert set(classes.values()) <= {None, "length", "engine_death"}
 
 
 # ---------------------------------------------------------------- a scripted endpoint

@@ -49,6 +49,8 @@ class FailureClass(StrEnum):
     """The endpoint refused, failed, or could not be reached, after all retries."""
     ENGINE_ERROR = "engine_error"
     """The engine raised on this report."""
+    ENGINE_DEATH = "engine_death"
+    """The engine died each time it read this report, in the end with no other."""
 
 
 class AnswerFailure(Exception):

@@ -23,6 +23,7 @@ ANSWERS = pa.schema(
         ("answer", pa.string()),
         ("cut", pa.bool_()),
         ("tokens_in", pa.int32()),
+        ("tokens_cached", pa.int32()),
         ("tokens_out", pa.int32()),
         ("failure", pa.string()),
         ("message", pa.string()),
@@ -30,7 +31,7 @@ ANSWERS = pa.schema(
 )
 """A row is one report with the model's raw answer; `cut`: it stopped at the limit of tokens. Never published."""
 
-_NO_ANSWER = (FailureClass.TIMEOUT, FailureClass.UNREACHABLE, FailureClass.ENGINE_ERROR)
+_NO_ANSWER = (FailureClass.TIMEOUT, FailureClass.UNREACHABLE, FailureClass.ENGINE_ERROR, FailureClass.ENGINE_DEATH)
 _CODES = dict.fromkeys(_NO_ANSWER, ErrorCode.NO_ANSWER)
 RECORD_FIELDS = ("side", "views", "bone_quality", "immobilisation", "hardware", "findings", "evidence")
 
@@ -68,7 +69,7 @@ def judge_answers(batch: pa.Table, *, lead: Mapping[str, Any], attempt: int) -> 
 
 
 def _judge(row: Mapping[str, Any], lead: Mapping[str, Any], attempt: int) -> dict[str, Any]:
-    tokens = {n: row[n] for n in ("tokens_in", "tokens_out")}
+    tokens = {n: row[n] for n in ("tokens_in", "tokens_cached", "tokens_out")}
     own = {**lead, "report_id": row["report_id"], "attempts": attempt, **tokens}
     if row["failure"]:
         return {**own, **rejected(FailureClass(row["failure"]), row["message"] or "")}

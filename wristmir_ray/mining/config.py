@@ -35,6 +35,7 @@ class HttpConfig(Section):
     timeout_s: float = Field(120.0, gt=0, description="longest wait for one answer")
     retries: int = Field(4, ge=0, description="further tries of a request that failed in passing")
     backoff_s: float = Field(1.0, gt=0, description="pause before the second try; doubles each time")
+    restart_wait_s: float = Field(600.0, ge=0, description="how long an endpoint that went away is waited for")
     max_tokens: int = Field(3072, ge=64, description="tokens an answer may have; more is failure class `length`")
     guided: Literal["json_schema", "json_object", "none"] = Field(
         "json_schema", description="how the endpoint is asked for JSON; answers are validated whatever it does"

@@ -6,6 +6,7 @@ nested columns.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -113,6 +114,9 @@ def _model_settings(config: MiningConfig) -> dict[str, Any]:
     return config.vllm.model_dump(mode="json", include={"model", "max_model_len", "max_tokens", "engine_kwargs"})
 
 
+_TOKENS = ("tokens_in", "tokens_cached", "tokens_out")
+
+
 def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: int) -> Dataset:
     """Ask for the open rows, pass the others on. ATTEMPTS -> ATTEMPTS, 1:1."""
     if config.engine == "http":
@@ -188,22 +192,22 @@ def caption(config: MiningConfig) -> Summary:
 
 
 def _finding_facts(fragments: pads.Dataset | None) -> dict[str, Any]:
+    """Return the shares of each status and of quotes that were not found, and what the model read and wrote."""
     if fragments is None:
         return {}
-    total = bad = quotes = lost = 0
-    for batch in fragments.to_batches(columns=["error", "findings", "evidence"]):
-        total += batch.num_rows
-        bad += batch.num_rows - batch["error"].null_count
-        for row in batch.to_pylist():
+    status: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    quotes = lost = 0
+    for batch in fragments.to_batches(columns=["status", *_TOKENS, "findings", "evidence"]):
+        status.update(batch["status"].to_pylist())
+        tokens.update({name: pc.sum(batch[name]).as_py() or 0 for name in _TOKENS})
+        for row in batch.select(["findings", "evidence"]).to_pylist():
             starts = [e["start"] for f in row["findings"] or () for e in f["evidence"]]
             starts += [e["start"] for e in row["evidence"] or ()]
             quotes += len(starts)
             lost += sum(s < 0 for s in starts)
-    share = {"ok": (total - bad) / total, "rejected": bad / total} if total else {}
-    return {
-        **{f"share_{k}": round(v, 4) for k, v in share.items()},
-        "share_ungrounded": round(lost / max(quotes, 1), 4),
-    }
+    shares = {f"share_{s}": round(status[s] / max(status.total(), 1), 4) for s in ("ok", "repaired", "rejected")}
+    return {**shares, "share_ungrounded": round(lost / max(quotes, 1), 4), **{n: t for n, t in tokens.items() if t}}
 
 
 def _caption_facts(fragments: pads.Dataset | None) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The http engine against a scripted server: real sockets, real retries."""
 
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +14,7 @@ from wristmir_ray.errors import ConfigError
 from wristmir_ray.mining.attempts import ANSWERS, judge_answers
 from wristmir_ray.mining.config import HttpConfig
 from wristmir_ray.mining.engines.http import AskEndpoint, check_endpoint
+from wristmir_ray.mining.isolation import MAX_DEATHS
 from wristmir_ray.schemas import ATTEMPTS
 
 WORDS = ("", "length", "loop", "prose", "enum", "mend", "busy", "down", "bad", "slow", "lie", "")
@@ -23,12 +27,13 @@ def endpoint() -> Iterator[tuple[str, Script]]:
 
 
 def config(url: str, **changes: Any) -> HttpConfig:
-    return HttpConfig(url=url, timeout_s=2.0, retries=2, backoff_s=0.01, **changes)
+    given = {"timeout_s": 2.0, "retries": 2, "backoff_s": 0.01, "restart_wait_s": 0.1, **changes}
+    return HttpConfig(url=url, **given)
 
 
 def ask(url: str, texts: list[str], hints: list[str | None] | None = None, **changes: Any) -> list[dict[str, Any]]:
     rows = [
-        {"report_id": f"r{i}", "text": t, "tokens_in": None, "tokens_out": None, "hint": h}
+        {"report_id": f"r{i}", "text": t, "tokens_in": None, "tokens_cached": None, "tokens_out": None, "hint": h}
         for i, (t, h) in enumerate(zip(texts, hints or [None] * len(texts), strict=True))
     ]
     answers = AskEndpoint(config(url, **changes))(pa.Table.from_pylist(rows))
@@ -83,3 +88,27 @@ def test_an_endpoint_that_is_not_there_is_named_before_any_work() -> None:
 def test_nobody_there_while_asking_is_a_failure_of_each_report() -> None:
     (row,) = ask("http://127.0.0.1:9/v1/", [report(1)])
     assert (row["status"], row["failure_class"]) == ("rejected", "unreachable")
+
+
+def test_the_report_that_kills_the_endpoint_is_set_apart_and_its_neighbours_are_read() -> None:
+    texts = [report(i, "kill" if i in {3, 17} else "") for i in range(30)]
+    with scripted_endpoint(pace_s=0.05) as (url, script):
+        rows = ask(url, texts, concurrency=9)
+    assert [r["status"] for r in rows] == ["rejected" if i in {3, 17} else "ok" for i in range(30)]
+    assert {r["failure_class"] for r in rows} == {None, "engine_death"}
+    assert {r["error"] for r in rows} == {None, "no_answer"}
+    assert sorted(script.asked.values())[-2:] == [MAX_DEATHS, MAX_DEATHS]
+    assert {n for t, n in script.asked.items() if "[kill]" in t} == {MAX_DEATHS}
+
+
+def test_an_endpoint_that_is_away_is_waited_for() -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(ask, f"http://127.0.0.1:{port}/v1/", [report(1)], restart_wait_s=30.0)
+        time.sleep(0.5)
+        assert not asked.done()
+        with scripted_endpoint(port=port):
+            (row,) = asked.result(timeout=30)
+    assert row["status"] == "ok"

@@ -4,7 +4,10 @@ import asyncio
 import json
 import os
 import random
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -14,12 +17,15 @@ from wristmir_ray.errors import ConfigError
 from wristmir_ray.mining.answers import FailureClass, answer_schema
 from wristmir_ray.mining.attempts import ANSWERS
 from wristmir_ray.mining.config import HttpConfig
+from wristmir_ray.mining.isolation import ENGINE_DIED, MAX_DEATHS, Gate, company
 from wristmir_ray.mining.prompt import load_prompt
 
 KEY_VARIABLE = "WRISTMIR_LLM_KEY"
 """Environment variable of the endpoint's bearer token; unset for an endpoint that wants none."""
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Status codes that may be gone at the next try."""
+_BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+"""A connection that ends before the answer: the endpoint may have died of one of the reports it was reading."""
 _LONGEST_PAUSE_S = 60.0
 
 
@@ -27,7 +33,9 @@ class AskEndpoint:
     """Holds the connections. Open rows of ATTEMPTS -> ANSWERS, 1:1.
 
     So many requests run at a time as `concurrency` says; what fails in passing is tried again after
-    a pause that doubles. A report that fails for good has its failure class, its neighbours their answers.
+    a pause that doubles. An endpoint that is away is waited for; who was in flight when it broke off
+    is asked again in smaller company, at last alone (`isolation`). A report that fails for good has
+    its failure class, its neighbours their answers.
 
     Args:
         config: where and how.
@@ -40,37 +48,64 @@ class AskEndpoint:
         return pa.Table.from_pylist(asyncio.run(self._ask_all(batch.to_pylist())), ANSWERS)
 
     async def _ask_all(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        gate = asyncio.Semaphore(self._config.concurrency)
+        gate = Gate(company(self._config.concurrency))
         async with _client(self._config) as client:
+            return await asyncio.gather(*(self._ask(client, gate, {n: row[n] for n in _KEPT}) for row in rows))
 
-            async def one(row: dict[str, Any]) -> dict[str, Any]:
-                async with gate:
-                    return {**row, **await self._ask(client, row)}
+    async def _ask(self, client: httpx.AsyncClient, gate: Gate, row: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer; a request whose connection breaks is a suspect, and asked in smaller company."""
+        for deaths in range(MAX_DEATHS):
+            async with gate.enter(deaths):
+                with suppress(*_BROKEN):
+                    return {**row, **await self._answer(client, row)}
+        return {**row, "failure": FailureClass.ENGINE_DEATH.value, "message": ENGINE_DIED}
 
-            return await asyncio.gather(*(one({n: row[n] for n in _KEPT}) for row in rows))
-
-    async def _ask(self, client: httpx.AsyncClient, row: Mapping[str, Any]) -> dict[str, Any]:
+    async def _answer(self, client: httpx.AsyncClient, row: Mapping[str, Any]) -> dict[str, Any]:
         body = _body(self._config, row)
-        failure = FailureClass.UNREACHABLE, "no answer"
-        for attempt in range(self._config.retries + 1):
-            try:
-                answer = await client.post("chat/completions", json=body)
-                if answer.status_code == 200:
-                    return _read(answer.json(), row)
-                failure = FailureClass.ENGINE_ERROR, f"status {answer.status_code}"
-                if answer.status_code not in _PASSING:
-                    break
-                pause = answer.headers.get("retry-after")
-            except httpx.TimeoutException:
-                failure, pause = (FailureClass.TIMEOUT, f"no answer in {self._config.timeout_s} s"), None
-            except (httpx.HTTPError, ValueError, LookupError, TypeError) as e:
-                failure, pause = (FailureClass.UNREACHABLE, type(e).__name__), None
-            if attempt < self._config.retries:
-                await asyncio.sleep(_pause_s(attempt, self._config.backoff_s, pause))
-        return {"failure": failure[0].value, "message": failure[1]}
+        back_by = time.monotonic() + self._config.restart_wait_s
+        failures = pauses = 0
+        while True:
+            answer = await _once(client, body, row)
+            if not isinstance(answer, _Again):
+                return answer
+            failures += not answer.away
+            if failures > self._config.retries or (answer.away and time.monotonic() >= back_by):
+                return {"failure": answer.failure.value, "message": answer.message}
+            await asyncio.sleep(_pause_s(pauses, self._config.backoff_s, answer.pause))
+            pauses += 1
 
 
-_KEPT = ("report_id", "text", "tokens_in", "tokens_out", "hint")
+@dataclass(frozen=True)
+class _Again:
+    """A failure that may be gone at the next try."""
+
+    failure: FailureClass
+    message: str
+    pause: str | None = None
+    """What the endpoint asks for, s."""
+    away: bool = False
+    """Nobody answered at all."""
+
+
+async def _once(client: httpx.AsyncClient, body: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any] | _Again:
+    """Return the answer's columns, a lasting failure's, or a passing one; a broken connection is raised."""
+    try:
+        answer = await client.post("chat/completions", json=body)
+        if answer.status_code == 200:
+            return _read(answer.json(), row)
+    except _BROKEN:
+        raise
+    except httpx.TimeoutException as e:
+        return _Again(FailureClass.TIMEOUT, type(e).__name__)
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as e:
+        return _Again(FailureClass.UNREACHABLE, type(e).__name__, away=isinstance(e, httpx.ConnectError))
+    status = f"status {answer.status_code}"
+    if answer.status_code in _PASSING:
+        return _Again(FailureClass.ENGINE_ERROR, status, answer.headers.get("retry-after"))
+    return {"failure": FailureClass.ENGINE_ERROR.value, "message": status}
+
+
+_KEPT = ("report_id", "text", "tokens_in", "tokens_cached", "tokens_out", "hint")
 
 
 def check_endpoint(config: HttpConfig) -> None:
@@ -114,10 +149,12 @@ def _body(config: HttpConfig, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(answer: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     choice, usage = answer["choices"][0], answer.get("usage") or {}
+    details = usage.get("prompt_tokens_details") or {}
     return {
         "answer": choice["message"]["content"],
         "cut": choice.get("finish_reason") == "length",
         "tokens_in": (row["tokens_in"] or 0) + int(usage.get("prompt_tokens") or 0),
+        "tokens_cached": (row["tokens_cached"] or 0) + int(details.get("cached_tokens") or 0),
         "tokens_out": (row["tokens_out"] or 0) + int(usage.get("completion_tokens") or 0),
     }
 

@@ -1,15 +1,16 @@
 """The `vllm` engine: Ray Data's own LLM processor over a fixed pool of vLLM replicas."""
 
-import re
 from typing import Any
 
 import pyarrow as pa
+import ray
 from ray.data import Dataset
 
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.mining.answers import FailureClass, answer_schema
 from wristmir_ray.mining.attempts import ANSWERS
 from wristmir_ray.mining.config import VllmConfig
+from wristmir_ray.mining.isolation import ENGINE_DIED, Ledger
 from wristmir_ray.mining.prompt import load_prompt
 
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
@@ -38,10 +39,23 @@ def ask(reports: Dataset, config: VllmConfig) -> Dataset:
         preprocess_map_kwargs=_SMALL,
         postprocess_map_kwargs=_SMALL,
     )
+    _guard(processor)
     projection = {"max_tokens": config.max_tokens}
     return processor(reports).map_batches(
         _project, fn_kwargs=projection, batch_format="pyarrow", batch_size=None, **_SMALL
     )
+
+
+def _guard(processor: Any) -> None:
+    """Put `GuardedEngine` in the place of Ray's own vLLM stage."""
+    from wristmir_ray.mining.engines.guarded import GuardedEngine
+
+    name = "vLLMEngineStage"
+    stage = processor.get_stage_by_name(name)
+    ledger = ray.remote(Ledger).options(num_cpus=0, max_restarts=-1).remote()
+    arguments = {**stage.fn_constructor_kwargs, "ledger": ledger}
+    # a copy: assigning would run the stage's validator again, which forgets where the engine is placed
+    processor.stages[name] = stage.model_copy(update={"fn": GuardedEngine, "fn_constructor_kwargs": arguments})
 
 
 def _processor_config(config: VllmConfig) -> Any:
@@ -101,6 +115,7 @@ def _project(batch: pa.Table, max_tokens: int) -> pa.Table:
 
 def _answer(row: dict[str, Any], max_tokens: int) -> dict[str, Any]:
     failed = row.get("__inference_error__") or ""
+    died = failed == ENGINE_DIED
     tokens = row.get("num_generated_tokens") or 0
     return {
         "report_id": row["report_id"],
@@ -108,13 +123,8 @@ def _answer(row: dict[str, Any], max_tokens: int) -> dict[str, Any]:
         "answer": None if failed else row.get("generated_text"),
         "cut": tokens >= max_tokens,
         "tokens_in": (row.get("tokens_in") or 0) + (row.get("num_input_tokens") or 0),
+        "tokens_cached": (row.get("tokens_cached") or 0) + (row.get("num_cached_tokens") or 0),
         "tokens_out": (row.get("tokens_out") or 0) + tokens,
-        "failure": FailureClass.ENGINE_ERROR.value if failed else None,
-        "message": _exception(failed),
+        "failure": (FailureClass.ENGINE_DEATH if died else FailureClass.ENGINE_ERROR).value if failed else None,
+        "message": failed or None,
     }
-
-
-def _exception(message: str) -> str | None:
-    """Return the type of an exception at the start of its message; the rest may quote a report."""
-    found = re.match(r"\w+", message)
-    return found.group() if found else None

@@ -1,0 +1,78 @@
+"""Ray's vLLM stage, with the report that kills its engine set apart, and no report text in any log.
+
+Ray's own stage answers an engine's death by leaving its process: the stage starts again with the
+same reports, and dies again, without end. Here a `Ledger` outlives the process.
+"""
+
+import os
+from typing import Any
+from uuid import UUID, uuid4
+
+from ray.llm._internal.batch.stages.vllm_engine_stage import (
+    _VLLM_FATAL_ERRORS,
+    vLLMEngineStageUDF,
+    vLLMOutputData,
+)
+
+from wristmir_ray.mining.isolation import ENGINE_DIED, MAX_DEATHS, Gate, company
+
+
+class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM package carries no types
+    """One vLLM replica.
+
+    Args:
+        ledger: handle of the job's Ledger.
+        **stage: of Ray's own stage.
+    """
+
+    def __init__(self, ledger: Any, **stage: Any) -> None:
+        super().__init__(**stage)
+        self._name = uuid4().hex
+        self._ledger = ledger
+        self._gate = Gate(company(stage["batch_size"] * stage["max_concurrent_batches"]))
+        self._cached: dict[int, int] = {}
+        self._generate = self.llm._generate_async
+        self.llm._generate_async = self._counting
+
+    async def _counting(self, request: Any) -> Any:
+        """Generate, and keep what Ray's output leaves out: how much of the prompt was in the prefix cache."""
+        output = await self._generate(request)
+        self._cached[request.request_id] = output.num_cached_tokens or 0
+        return output
+
+    async def _generate_with_error_handling(self, row: dict[str, Any], batch_uuid: UUID) -> dict[str, Any]:
+        report = row["report_id"]
+        deaths = await self._ledger.arrive.remote(report, self._name)
+        if deaths >= MAX_DEATHS:
+            return self._failed(row, batch_uuid, ENGINE_DIED)
+        async with self._gate.enter(deaths):
+            await self._ledger.begin.remote(report, self._name)
+            try:
+                request, output, seconds = await self.llm.generate_async(row)
+            except _VLLM_FATAL_ERRORS:
+                os._exit(1)  # as Ray's stage does: a new process with a new engine, and the batch again
+            except Exception as e:
+                await self._ledger.end.remote(report)
+                return self._failed(row, batch_uuid, type(e).__name__)
+            await self._ledger.end.remote(report)
+        return {
+            **output,
+            "num_cached_tokens": self._cached.pop(request.request_id, 0),
+            **self._columns(row, batch_uuid, request.request_id, seconds, ""),
+        }
+
+    def _failed(self, row: dict[str, Any], batch_uuid: UUID, error: str) -> dict[str, Any]:
+        nothing = vLLMOutputData(prompt="", prompt_token_ids=None, num_input_tokens=0).model_dump()
+        return {**nothing, "num_cached_tokens": 0, **self._columns(row, batch_uuid, -1, -1.0, error)}
+
+    def _columns(
+        self, row: dict[str, Any], batch_uuid: UUID, request_id: int, seconds: float, error: str
+    ) -> dict[str, Any]:
+        return {
+            "request_id": request_id,
+            self.IDX_IN_BATCH_COLUMN: row[self.IDX_IN_BATCH_COLUMN],
+            "batch_uuid": batch_uuid.hex,
+            "time_taken_llm": seconds,
+            "params": "",
+            "__inference_error__": error,
+        }
