@@ -22,6 +22,13 @@ def test_missed(ratio: float, gate: dict[str, float], expected: bool) -> None:
     assert run.missed({"ratio": ratio}, gate) is expected
 
 
+def test_a_gate_holds_each_of_its_figures() -> None:
+    gate = {"min_ours": 500, "min_f1": 0.95}
+    assert not run.missed({"ours": 500, "f1": 0.95}, gate)
+    assert run.missed({"ours": 499, "f1": 0.95}, gate)
+    assert run.missed({"ours": 500, "f1": 0.94}, gate)
+
+
 def test_every_gate_has_its_benchmark() -> None:
     gates = yaml.safe_load((BENCH / "gates.yaml").read_text())
     assert {p.stem.removeprefix("bench_") for p in BENCH.glob("bench_*.py")} == set(gates)

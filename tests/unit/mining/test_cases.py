@@ -1,40 +1,13 @@
 """Hand-written adversarial reports: what the rules engine reads in each."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.mining_cases import CASES, gold, load
 from wristmir_ray.errors import Reject
 from wristmir_ray.mining.rules import mine
 from wristmir_ray.mining.scoring import findings_f1
-
-CASES = yaml.safe_load((Path(__file__).parents[2] / "data" / "mining_cases.yaml").read_text())
-REGIONS = {"R": "distal_radius", "U": "distal_ulna", "S": "ulnar_styloid"}
-PRESENCE = {"+": "present", "~": "uncertain", "0": "absent"}
-
-
-def gold(case: dict[str, Any]) -> list[dict[str, str]]:
-    """Return a case's findings as mappings."""
-    out = []
-    for line in case.get("gold", []):
-        words = ["unknown" if w == "-" else w for w in line.split()] + ["unknown"] * 3
-        region, presence = REGIONS.get(words[0], words[0]), PRESENCE[words[1]]
-        out.append(
-            dict(
-                zip(
-                    ("region", "presence", "fracture_type", "displacement", "healing"),
-                    [region, presence, *words[2:5]],
-                    strict=True,
-                )
-            )
-        )
-    if case.get("denied"):
-        named = {f["region"] for f in out}
-        unknown = {"fracture_type": "unknown", "displacement": "unknown", "healing": "unknown"}
-        out += [{"region": r, "presence": "absent", **unknown} for r in REGIONS.values() if r not in named]
-    return out
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "error" not in c], ids=lambda c: c["name"])
@@ -61,7 +34,7 @@ def test_there_are_enough_cases_and_they_score_as_a_whole() -> None:
     assert findings_f1(found, [gold(c) for c in good])["f1"] >= 0.98
 
 
-SENTENCES = yaml.safe_load((Path(__file__).parents[2] / "data" / "mining_sentences.yaml").read_text())
+SENTENCES = load("mining_sentences")
 
 
 @pytest.mark.parametrize(("sentence", "said"), SENTENCES)

@@ -1,12 +1,11 @@
 """What holds for every text: quotes stand in it, nothing raises, captions say what findings say."""
 
 import random
-from pathlib import Path
 
-import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.mining_cases import CASES
 from wristmir_ray.anatomy import Presence
 from wristmir_ray.errors import Reject
 from wristmir_ray.mining.captions import captions
@@ -15,7 +14,6 @@ from wristmir_ray.mining.findings import Place, Record
 from wristmir_ray.mining.rules import RulesEngine
 from wristmir_ray.mining.stages import validated
 
-CASES = yaml.safe_load((Path(__file__).parents[2] / "data" / "mining_cases.yaml").read_text())
 REPORTS = [c["report"] for c in CASES]
 ENGINE = RulesEngine()
 

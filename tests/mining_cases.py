@@ -1,0 +1,39 @@
+"""The hand-written adversarial reports, and their gold records in the words of FINDINGS."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    """Return one of the YAML files beside this module."""
+    cases: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "data" / f"{name}.yaml").read_text())
+    return cases
+
+
+CASES = load("mining_cases")
+REGIONS = {"R": "distal_radius", "U": "distal_ulna", "S": "ulnar_styloid"}
+PRESENCE = {"+": "present", "~": "uncertain", "0": "absent"}
+
+
+def gold(case: dict[str, Any]) -> list[dict[str, str]]:
+    """Return a case's findings as mappings."""
+    out = []
+    for line in case.get("gold", []):
+        words = ["unknown" if w == "-" else w for w in line.split()] + ["unknown"] * 3
+        region, presence = REGIONS.get(words[0], words[0]), PRESENCE[words[1]]
+        out.append(
+            dict(
+                zip(
+                    ("region", "presence", "fracture_type", "displacement", "healing"),
+                    [region, presence, *words[2:5]],
+                    strict=True,
+                )
+            )
+        )
+    if case.get("denied"):
+        named = {f["region"] for f in out}
+        unknown = {"fracture_type": "unknown", "displacement": "unknown", "healing": "unknown"}
+        out += [{"region": r, "presence": "absent", **unknown} for r in REGIONS.values() if r not in named]
+    return out
