@@ -38,7 +38,7 @@ demo-seeds: .venv/.demo ## the demo over several seeds (SEEDS="0 1 2"), results 
 	$(BIN)/python jobs/demo.py --seeds "[$(shell echo $(SEEDS) | tr ' ' ,)]"
 
 serve: .venv/.demo ## serve the demo's index on http://127.0.0.1:8000 (after make demo)
-	$(BIN)/python -m wristmir_ray.serving.check serve_config.yaml
+	$(BIN)/python -m wristmir_ray.serving.check --start serve_config.yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 serve run serve_config.yaml
 
 format: .venv/.dev ## format the code

@@ -17,6 +17,7 @@ from pydantic_settings import (
     CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from wristmir_ray.errors import ConfigError
@@ -63,6 +64,12 @@ class RayConfig(Section):
     )
     object_store_gib: float = Field(1.0, gt=0, description="object store of a local Ray")
     progress: bool = Field(True, description="progress bars, on a terminal")
+    no_progress_timeout_s: int = Field(
+        7200,
+        ge=-1,
+        description="a pipeline in which no block is finished for so long is given up, -1 never; a language model "
+        "that dies, is loaded again and reads its suspects one by one takes its time",
+    )
 
 
 class JobConfig(BaseSettings):
@@ -123,8 +130,11 @@ def load_config(cls: type[C], argv: Sequence[str], default_yaml: Path) -> C:
     known, rest = first.parse_known_args(list(argv))
     data = read_yaml(known.config)
     prog = f"python jobs/{default_yaml.stem}.py [--config FILE.yaml]"
-    source: CliSettingsSource[Any] = CliSettingsSource(cls, cli_parse_args=rest, cli_prog_name=prog)
-    merged = _merge(data, source())
+    try:
+        source = CliSettingsSource[Any](cls, cli_parse_args=rest, cli_prog_name=prog, cli_exit_on_error=False)
+        merged = _merge(data, source())
+    except SettingsError as e:
+        raise ConfigError(f"command line: {str(e).split(': ', 1)[-1]} (see --help)") from None
     try:
         return cls(**merged)
     except ValidationError as e:

@@ -4,6 +4,7 @@
       ConfigError (ValueError)   the run asks for something impossible; before any work   exit 2
       NotPublished               an input table has no manifest                            exit 2
       IndexMismatch              index and encoder come from different checkpoints         exit 2
+      EndpointGone               a service that the run needs went away for good           exit 1
       SchemaError (TypeError)    a batch does not match its declared table: our bug        exit 1
 
 A bad *row* is not an exception: it is a row whose `error` column holds an `ErrorCode`.
@@ -34,6 +35,10 @@ class IndexMismatch(WristmirError):
     """An index and an encoder come from different checkpoints."""
 
     exit_code = 2
+
+
+class EndpointGone(WristmirError):
+    """A service that the run needs went away and did not come back; what is done is kept, a rerun resumes."""
 
 
 class SchemaError(WristmirError, TypeError):

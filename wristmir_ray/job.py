@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wristmir_ray import log
+from wristmir_ray import log, storage
 from wristmir_ray.config import JobConfig, load_config
 from wristmir_ray.errors import EXIT_TOO_MANY_REJECTS, WristmirError
 
@@ -43,8 +43,6 @@ class Summary:
         lines += [f"  published {name} {run}" for name, run in self.runs.items()]
         good = self.rows - sum(self.rejects.values())
         lines.append(f"  rows {self.rows} (good {good}, resumed {self.resumed_rows})")
-        if self.seconds and not self.skipped:
-            lines.append(f"  rows/s {(self.rows - self.resumed_rows) / self.seconds:.1f}")
         lines += [f"  rejected {code}: {n}" for code, n in sorted(self.rejects.items())]
         lines += [f"  {name}: {value}" for name, value in self.facts.items() if not _nested(value)]
         if self.exit_code:
@@ -73,6 +71,7 @@ def main(config_class: type[C], run: Callable[[C], Summary], program: str, argv:
     try:
         config = load_config(config_class, sys.argv[1:] if argv is None else argv, Path(program).with_suffix(".yaml"))
         log.setup(config.log)
+        storage.check_root(config.root)
         summary = run(config)
     except WristmirError as e:
         print(f"{Path(program).stem}: {e}", file=sys.stderr)

@@ -19,8 +19,9 @@ from wristmir_ray.config import PoolConfig, RayConfig
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.schemas import Table
 
-DRIVER_READ_BYTES = 64 * 2**20
-"""Tables up to this size are read on the driver: the workers of a read stage cost seconds to start."""
+DRIVER_READ_BYTES = 8 * 2**20
+"""Tables of files up to this size are read on the driver: the workers of a read stage cost seconds to start. Text
+unpacks to some ten times as much."""
 
 DRIVER_BLOCK_ROWS = 1024
 """Rows a block of such a table, where the job says nothing."""
@@ -31,7 +32,6 @@ MAX_BLOCKS = 4096
 _WORKER_THREADS = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 _CONTEXT: dict[str, Any] = {
     "target_max_block_size": 64 * 2**20,
-    "execution_no_progress_timeout_s": 600,
     "enable_rich_progress_bars": False,
 }
 
@@ -59,7 +59,8 @@ def connect(config: RayConfig) -> None:
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # a line a stage a second says nothing that bars do not
     bars = config.progress and sys.stderr.isatty()
     context = ray.data.DataContext.get_current()
-    for name, value in {**_CONTEXT, "enable_progress_bars": bars}.items():
+    own = {"enable_progress_bars": bars, "execution_no_progress_timeout_s": config.no_progress_timeout_s}
+    for name, value in {**_CONTEXT, **own}.items():
         if name not in type(context).__dataclass_fields__:
             raise ConfigError(f"this Ray's DataContext has no setting {name}; install the pinned ray==2.60.0")
         setattr(context, name, value)
@@ -102,9 +103,9 @@ def read(
         block_rows: rows a block, that is, a task of the next stage; default 1024, or as the files lie.
 
     Raises:
-        NotPublished: there is none.
+        NotPublished: there is none. SchemaError: it was written under another schema.
     """
-    manifest = storage.published(root, table.name, run_id)
+    manifest = storage.published_table(root, table, run_id)
     names = list(columns or table.schema.names)
     files = storage.table_files(root, manifest)
     if storage.total_bytes(files) <= DRIVER_READ_BYTES:

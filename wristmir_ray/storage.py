@@ -52,12 +52,16 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     S3 reads its endpoint and region from `AWS_ENDPOINT_URL` and `AWS_REGION`, as boto3 does.
     """
     if not is_s3(uri):
-        return pafs.LocalFileSystem(), os.path.abspath(uri)
+        return pafs.LocalFileSystem(), _path(uri)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     scheme, _, host = endpoint.rpartition("://")
     options: dict[str, Any] = {"endpoint_override": host, "scheme": scheme or "https"} if host else {}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return pafs.S3FileSystem(**options, **({"region": region} if region else {})), uri.removeprefix("s3://")
+    return pafs.S3FileSystem(**options, **({"region": region} if region else {})), _path(uri)
+
+
+def _path(uri: str) -> str:
+    return uri.removeprefix("s3://") if is_s3(uri) else os.path.abspath(uri)
 
 
 def _s3(uri: str) -> tuple[Any, str, str]:
@@ -112,12 +116,15 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
 
 
 def total_bytes(uris: Sequence[str]) -> int:
-    """Return the size of these objects together."""
-    sizes = 0
-    for uri in uris:
-        fs, path = filesystem(uri)
-        sizes += fs.get_file_info(path).size
-    return sizes
+    """Return the size of these objects of one place together; FileNotFoundError where one is gone."""
+    if not uris:
+        return 0
+    fs, _ = filesystem(uris[0])
+    found = fs.get_file_info([_path(u) for u in uris])
+    gone = [f.path for f in found if f.size is None]
+    if gone:
+        raise FileNotFoundError(f"{gone[0]} is gone; run the job that makes it again")
+    return sum(f.size for f in found)
 
 
 def delete_tree(uri: str) -> None:
@@ -128,6 +135,18 @@ def delete_tree(uri: str) -> None:
     for file in list_files(uri):
         client, bucket, key = _s3(file)
         client.delete_object(Bucket=bucket, Key=key)
+
+
+def check_root(root: str) -> None:
+    """Raise ConfigError, before any work, when `root` is a file or a store that does not answer."""
+    try:
+        fs, path = filesystem(root)
+        kind = fs.get_file_info(path).type
+    except OSError as e:
+        reason = getattr(e, "strerror", None) or type(e).__name__
+        raise ConfigError(f"cannot reach root {root} ({reason}); check its name, AWS_ENDPOINT_URL and keys") from None
+    if kind == pafs.FileType.File:
+        raise ConfigError(f"root {root} is a file; give a folder or an s3:// prefix")
 
 
 def check_writable(root: str) -> None:
@@ -285,6 +304,18 @@ def table_files(root: str, manifest: Manifest) -> list[str]:
     return [join(folder, f) for f in manifest.files]
 
 
+def published_table(root: str, table: Table, run_id: str | None = None) -> Manifest:
+    """Return a table's current run, or the pinned one.
+
+    Raises:
+        NotPublished: there is none. SchemaError: it was written under another schema.
+    """
+    manifest = published(root, table.name, run_id)
+    if manifest.schema != table.fingerprint:
+        raise SchemaError(f"table {table.name} run {manifest.run_id} has another schema; run its job again")
+    return manifest
+
+
 def read_table(
     root: str,
     table: Table,
@@ -306,9 +337,7 @@ def read_table(
     Raises:
         NotPublished: no such run. SchemaError: it was written under another schema.
     """
-    manifest = published(root, table.name, run_id)
-    if manifest.schema != table.fingerprint:
-        raise SchemaError(f"table {table.name} run {manifest.run_id} has another schema; run its job again")
+    manifest = published_table(root, table, run_id)
     files = table_files(root, manifest)
     if not files:
         return table.schema.empty_table().select(list(columns or table.schema.names))

@@ -25,6 +25,7 @@ import ray.data
 
 from wristmir_ray import keys, raydata, storage
 from wristmir_ray.config import JobConfig
+from wristmir_ray.errors import WristmirError
 from wristmir_ray.job import Summary
 from wristmir_ray.schemas import Table, conform
 
@@ -113,19 +114,7 @@ def run_tables(
     storage.check_writable(root)
     raydata.connect(run.config.ray)
     done = _done_keys(run.fragments, fragment)
-    dataset = source()
-    if len(done):
-        log.info("resuming", extra={"fields": {"job": run.job, "rows_done": len(done)}})
-        dataset = dataset.map_batches(
-            _without, fn_kwargs={"key": fragment.key[0], "done": ray.put(done)}, batch_format="pyarrow", batch_size=None
-        )
-    receipts = build(dataset).map_batches(
-        _write_fragment,
-        fn_kwargs={"folder": run.fragments, "table": fragment},
-        batch_format="pyarrow",
-        batch_size=run.config.fragment_rows,
-    )
-    new_rows = sum(int(r["num_rows"]) for r in receipts.iter_rows())
+    new_rows = _write_fragments(run, build(_open_rows(source(), run, fragment, done)), fragment)
     whole = _fragments(run.fragments, fragment)
     wanted = outputs(whole) if callable(outputs) else outputs
     metrics = facts(whole) if facts else {}
@@ -136,6 +125,43 @@ def run_tables(
     log.info("published", extra={"fields": {"job": run.job, "rows_new": new_rows, "rows_resumed": len(done)}})
     ordered = sorted(manifests, key=lambda m: list(names).index(m.name))
     return _summary(run, ordered, resumed=len(done))
+
+
+def _open_rows(dataset: ray.data.Dataset, run: TableRun, fragment: Table, done: pa.Array) -> ray.data.Dataset:
+    """Leave out the rows whose fragments an interrupted try has written."""
+    if not len(done):
+        return dataset
+    log.info("resuming", extra={"fields": {"job": run.job, "rows_done": len(done)}})
+    return dataset.map_batches(
+        _without, fn_kwargs={"key": fragment.key[0], "done": ray.put(done)}, batch_format="pyarrow", batch_size=None
+    )
+
+
+def _write_fragments(run: TableRun, rows: ray.data.Dataset, fragment: Table) -> int:
+    """Run the pipeline; return how many rows it wrote."""
+    receipts = rows.map_batches(
+        _write_fragment,
+        fn_kwargs={"folder": run.fragments, "table": fragment},
+        batch_format="pyarrow",
+        batch_size=run.config.fragment_rows,
+    )
+    try:
+        return sum(int(r["num_rows"]) for r in receipts.iter_rows())
+    except Exception as e:
+        ours = _on_purpose(e)
+        if ours is None:
+            raise
+        raise ours from None
+
+
+def _on_purpose(error: BaseException) -> WristmirError | None:
+    """Return the error of this package that a worker raised and Ray has wrapped, or None."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, WristmirError) and not isinstance(found, ray.exceptions.RayError):
+            return found
+        found = getattr(found, "cause", None) or found.__cause__
+    return None
 
 
 def _summary(run: TableRun, manifests: Sequence[storage.Manifest], skipped: bool = False, resumed: int = 0) -> Summary:
@@ -190,6 +216,10 @@ def _write_outputs(run: TableRun, fragment: Table, outputs: Sequence[Output]) ->
     rows = whole.to_table() if whole is not None else fragment.schema.empty_table()
     written = []
     for output in outputs:
+        published = storage.find_run(run.config.root, output.table.name, run.run_id)
+        if published:  # a try that died between two tables; readers may have it open
+            written.append(published)
+            continue
         folder = storage.run_uri(run.config.root, output.table.name, run.run_id)
         storage.delete_tree(folder)  # an unpublished leftover of an earlier try
         if small:

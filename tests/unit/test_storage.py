@@ -137,3 +137,26 @@ def test_pixels_are_stored_as_they_are_and_text_is_compressed(tmp_path: Path) ->
     assert {c.compression for c in columns.values()} == {"ZSTD"}
     assert columns["source_id"].is_stats_set
     assert pq.read_table(tmp_path / "x.parquet").to_pylist() == rows.to_pylist()
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        storage.check_root(str(tmp_path / "file"))
+    storage.check_root(str(tmp_path))
+    storage.check_root(str(tmp_path / "not" / "yet"))
+
+
+def test_a_store_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="cannot reach root s3://bucket/x"):
+        storage.check_root("s3://bucket/x")
+
+
+def test_the_size_of_files_together(root: str) -> None:
+    _publish(root, "one", ["a"])
+    files = storage.table_files(root, storage.published(root, "reports"))
+    assert storage.total_bytes(files) == len(storage.read_bytes(files[0]))
+    assert storage.total_bytes([]) == 0
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        storage.total_bytes([*files, storage.join(root, "gone.parquet")])

@@ -1,6 +1,7 @@
 """The report page: what went through the line, seen rather than said."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +96,23 @@ class _Archive:
         return [{"text": _safe(_marked(texts[r["report_id"]], r)), "findings": r["findings"]} for r in top]
 
     def query(self, bone: Region) -> dict[str, Any]:
-        """Return the first held-out query with a fracture of `bone` and its hits in both modes."""
+        """Return a typical held-out query with a fracture of `bone`, and its hits in both modes.
+
+        Typical: the median of all such queries by how many of the ten two-stage hits show a fracture too.
+        """
         of_bone = self._hits.filter(pc.field("region") == bone.value)
-        for exam_id in sorted(set(of_bone["query_exam_id"].to_pylist())):
-            label = self._label(exam_id, bone)
-            if label["presence"] == Presence.PRESENT:
-                break
-        else:
-            exam_id = of_bone["query_exam_id"][0].as_py()
-            label = self._label(exam_id, bone)
+        captions = storage.read_table(self._root, CAPTIONS, where=pc.field("region") == bone.value)
+        of_presence = captions.filter(pc.field("presence") == Presence.PRESENT.value)
+        fractured = set(of_presence["exam_id"].to_pylist())
+        asked = set(of_bone["query_exam_id"].to_pylist())
+        among = asked & fractured or asked
+        exam_id = _median_query(of_bone, among, fractured)
+        label = self._label(exam_id, bone)
         crops = {c["region"]: c["png"] for c in self._crops.rows(exam_id)}
         modes = [self._mode(of_bone, exam_id, bone, mode, label["presence"]) for mode in MODES]
         return {
             "region": bone.words,
+            "among": len(among),
             "caption": label["caption"],
             "who": self._who(exam_id),
             "wrist": png_uri(crops[Region.WRIST]),
@@ -144,6 +149,12 @@ class _Archive:
         exam = self._exams[exam_id]
         age = "" if exam["age_years"] is None else f", {exam['age_years']:.0f} y"
         return f"{exam['laterality'] or 'side unknown'}{age}"
+
+
+def _median_query(hits: pa.Table, queries: Set[str], fractured: Set[str]) -> str:
+    rows = hits.filter((pc.field("mode") == "two_stage") & (pc.field("final_rank") <= 10)).to_pylist()
+    matching = Counter(r["query_exam_id"] for r in rows if r["exam_id"] in fractured)
+    return sorted(queries, key=lambda e: (matching[e], e))[(len(queries) - 1) // 2]
 
 
 def drawn(source_uri: str, regions: Sequence[Mapping[str, Any]], caption: str, height_px: int = 380) -> dict[str, Any]:

@@ -91,9 +91,11 @@ def chance_level(
     for _ in range(shuffles):
         source = rng.permutation(labelled)
         shuffled_present[labelled], shuffled_classes[labelled] = present_N[source], classes_N[source]
-        for name, value in judge(shuffled_present, shuffled_classes, queries, rows_QK).figures().items():
+        judged = judge(shuffled_present, shuffled_classes, queries, rows_QK)
+        counts = {F1: len(labelled), **{n: int((~np.isnan(v)).sum()) for n, v in judged.shares.items()}}
+        for name, value in judged.figures().items():
             found.setdefault(name, []).append(value)
-    return {name: _level(np.asarray(values), len(labelled)) for name, values in found.items()}
+    return {name: _level(np.asarray(values), counts[name]) for name, values in found.items()}
 
 
 def _level(values: np.ndarray, n: int) -> Interval:

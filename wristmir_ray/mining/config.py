@@ -30,8 +30,12 @@ class HttpConfig(Section):
 
     url: str = Field("http://127.0.0.1:8001/v1/", pattern=r"^https?://.+/$", description="base address, ends with /")
     model: str = Field("google/medgemma-27b-text-it", description="the model's name at the endpoint")
-    concurrency: int = Field(16, ge=1, description="requests at a time, a worker")
-    workers: int = Field(1, ge=1, description="workers that ask")
+    concurrency: int = Field(
+        16,
+        ge=1,
+        description="requests at a time; nobody else may use the endpoint meanwhile: a report that kills it is found "
+        "by asking alone",
+    )
     timeout_s: float = Field(120.0, gt=0, description="longest wait for one answer")
     retries: int = Field(4, ge=0, description="further tries of a request that failed in passing")
     backoff_s: float = Field(1.0, gt=0, description="pause before the second try; doubles each time")

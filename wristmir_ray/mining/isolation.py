@@ -1,6 +1,6 @@
 """Which report kills its engine: those that were in flight are asked again in ever smaller company.
 
-When an engine dies, every report it was reading is a suspect. Suspects are read apart from all
+When an engine dies, every report that was with it is a suspect. Suspects are read apart from all
 others, about a square root of the usual number at a time; those in flight at a second death are
 read one by one; whoever kills the engine alone is set apart. So a poisoned report costs three
 engine starts, and its neighbours nothing but time.
@@ -64,7 +64,7 @@ class Gate:
         return not others and not more_suspect and self._inside[deaths] < self._limits[deaths]
 
 
-class Ledger:
+class DeathLedger:
     """Remembers which engine reads which report, beyond the engine's death. One for all engines of a job."""
 
     def __init__(self) -> None:

@@ -30,6 +30,7 @@ from wristmir_ray.mining.statistics import table3
 from wristmir_ray.schemas import ATTEMPTS, CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table
 from wristmir_ray.tablerun import Output, TableRun, run_tables
 
+_TOKENS = ("tokens_in", "tokens_cached", "tokens_out")
 _EXAM = ["source_id", "exam_id", "report_id", "laterality", "view", "split"]
 
 
@@ -114,9 +115,6 @@ def _model_settings(config: MiningConfig) -> dict[str, Any]:
     return config.vllm.model_dump(mode="json", include={"model", "max_model_len", "max_tokens", "engine_kwargs"})
 
 
-_TOKENS = ("tokens_in", "tokens_cached", "tokens_out")
-
-
 def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: int) -> Dataset:
     """Ask for the open rows, pass the others on. ATTEMPTS -> ATTEMPTS, 1:1."""
     if config.engine == "http":
@@ -135,7 +133,7 @@ def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: 
 
 def ask_endpoint(rows: Dataset, config: MiningConfig) -> Dataset:
     """Open rows of ATTEMPTS -> ANSWERS, 1:1."""
-    pool = PoolConfig(workers=config.http.workers, batch_size=4 * config.http.concurrency, num_cpus=0.5)
+    pool = PoolConfig(batch_size=4 * config.http.concurrency, num_cpus=0.5)
     return rows.map_batches(AskEndpoint, fn_constructor_kwargs={"config": config.http}, **raydata.actors(pool))
 
 

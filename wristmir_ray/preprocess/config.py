@@ -39,5 +39,6 @@ class PreprocessConfig(JobConfig):
     decode: DecodeConfig = DecodeConfig()
     regions: RegionConfig = RegionConfig()
     read: PoolConfig = PoolConfig(batch_size=8)
+    """Where images are decoded when the detectors have GPUs; without, the detecting workers decode."""
     detect: PoolConfig = PoolConfig(batch_size=8)
     preview: int = Field(0, ge=0, le=200, description="draw this many exams on a contact sheet beside the crops")

@@ -1,6 +1,7 @@
 """Bytes to radiographs, radiographs to regions and crops, and the tables they are published as."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.schemas import CROPS, PREPROCESSED, REGIONS, Table, conform
 
 STAGE = "preprocess"
+FETCHES = 4
+"""Files of a batch that are fetched at a time while others are cut: a store's delay is hidden."""
 
 RADIOGRAPHS = Table(
     "radiographs",
@@ -112,7 +115,7 @@ def read_radiographs(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
 
 def _decoded(row: Mapping[str, Any], config: DecodeConfig) -> dict[str, Any]:
     try:
-        gray = _read(row["source_uri"], config)
+        gray = decode(_fetch(row["source_uri"]), config).gray
     except Exception as e:
         return {**_key(row), **reject_columns(e, STAGE)}
     return {**_key(row), "gray": gray.tobytes(), "rows": gray.shape[0], "cols": gray.shape[1]}
@@ -122,12 +125,11 @@ def _key(row: Mapping[str, Any]) -> dict[str, Any]:
     return {n: row[n] for n in ("source_id", "exam_id", "split")}
 
 
-def _read(uri: str, config: DecodeConfig) -> np.ndarray:
+def _fetch(uri: str) -> bytes:
     try:
-        data = storage.read_bytes(uri)
+        return storage.read_bytes(uri)
     except OSError as e:
         raise Reject(ErrorCode.SOURCE_UNREADABLE, type(e).__name__) from None
-    return decode(data, config).gray
 
 
 class DetectAndCrop:
@@ -174,7 +176,13 @@ class ReadDetectAndCrop(DetectAndCrop):
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = batch.to_pylist()
-        return conform([self._cut(row, partial(_read, row["source_uri"], self._decode)) for row in rows], PREPROCESSED)
+        with ThreadPoolExecutor(FETCHES) as pool:
+            files = [pool.submit(_fetch, row["source_uri"]) for row in rows]
+            cut = [self._cut(row, partial(self._gray, file)) for row, file in zip(rows, files, strict=True)]
+        return conform(cut, PREPROCESSED)
+
+    def _gray(self, file: Future[bytes]) -> np.ndarray:
+        return decode(file.result(), self._decode).gray
 
 
 def _rejected(row: Mapping[str, Any], errors: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,12 +35,28 @@ def arguments(path: Path) -> ServeArgs:
         raise ConfigError(f"{path.name}: args: {describe(e)}") from None
 
 
+def check_port(path: Path) -> None:
+    """Raise ConfigError when another program listens where the service is to listen."""
+    options = read_yaml(path).get("http_options") or {}
+    host, port = options.get("host", "127.0.0.1"), int(options.get("port", 8000))
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((host, port))
+        except OSError as e:
+            raise ConfigError(f"cannot listen on {host}:{port} ({e.strerror}); change http_options in {path}") from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a Serve configuration; return 0, or 2 after one line that names what is missing and its mend."""
     parser = argparse.ArgumentParser(prog="python -m wristmir_ray.serving.check", description=main.__doc__)
     parser.add_argument("config", type=Path, nargs="?", default=Path("serve_config.yaml"))
+    parser.add_argument("--start", action="store_true", help="it is to be started here: is its port free?")
+    args = parser.parse_args(argv)
     try:
-        pins = preflight(arguments(parser.parse_args(argv).config))
+        pins = preflight(arguments(args.config))
+        if args.start:
+            check_port(args.config)
     except WristmirError as e:
         print(f"serve: {e}", file=sys.stderr)
         return e.exit_code

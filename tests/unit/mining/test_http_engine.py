@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.scripted_endpoint import Script, report, scripted_endpoint
-from wristmir_ray.errors import ConfigError
+from wristmir_ray.errors import ConfigError, EndpointGone
 from wristmir_ray.mining.attempts import ANSWERS, judge_answers
 from wristmir_ray.mining.config import HttpConfig
 from wristmir_ray.mining.engines.http import AskEndpoint, check_endpoint
@@ -85,9 +85,9 @@ def test_an_endpoint_that_is_not_there_is_named_before_any_work() -> None:
         check_endpoint(config("http://127.0.0.1:9/v1/"))
 
 
-def test_nobody_there_while_asking_is_a_failure_of_each_report() -> None:
-    (row,) = ask("http://127.0.0.1:9/v1/", [report(1)])
-    assert (row["status"], row["failure_class"]) == ("rejected", "unreachable")
+def test_an_endpoint_that_stays_away_ends_the_job_and_rejects_nothing() -> None:
+    with pytest.raises(EndpointGone, match="it goes on where it stopped"):
+        ask("http://127.0.0.1:9/v1/", [report(1)])
 
 
 def test_the_report_that_kills_the_endpoint_is_set_apart_and_its_neighbours_are_read() -> None:

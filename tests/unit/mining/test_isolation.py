@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wristmir_ray.mining.isolation import MAX_DEATHS, Gate, Ledger, company
+from wristmir_ray.mining.isolation import MAX_DEATHS, DeathLedger, Gate, company
 
 
 class Cluster:
@@ -15,9 +15,10 @@ class Cluster:
 
     def __init__(self, reports: int, poison: frozenset[int], concurrency: int) -> None:
         self.reports, self.poison, self.concurrency = reports, poison, concurrency
-        self.ledger = Ledger()
+        self.ledger = DeathLedger()
         self.answers: dict[int, bool] = {}
         self.read: Counter[int] = Counter()
+        self.inside: Counter[int] = Counter()
         self.starts = 0
 
     async def run(self) -> dict[int, bool]:
@@ -29,12 +30,15 @@ class Cluster:
         return self.answers
 
     async def _one_engine(self) -> None:
+        self.inside.clear()
         engine, gate, died = f"engine {self.starts}", Gate(company(self.concurrency)), asyncio.Event()
         tasks = [asyncio.create_task(self._ask(engine, gate, died, n)) for n in range(self.reports)]
         death = asyncio.create_task(died.wait())
-        await asyncio.wait([death, asyncio.gather(*tasks)], return_when=asyncio.FIRST_COMPLETED)
-        for task in (death, *tasks):
-            task.cancel()
+        everyone = asyncio.gather(*tasks)
+        await asyncio.wait([death, everyone], return_when=asyncio.FIRST_COMPLETED)
+        death.cancel()
+        everyone.cancel()
+        await asyncio.gather(death, everyone, return_exceptions=True)
 
     async def _ask(self, engine: str, gate: Gate, died: asyncio.Event, n: int) -> None:
         deaths = self.ledger.arrive(str(n), engine)
@@ -44,7 +48,10 @@ class Cluster:
         async with gate.enter(deaths):
             self.ledger.begin(str(n), engine)
             self.read[n] += 1
+            self.inside[deaths] += 1
+            assert sum(count > 0 for count in self.inside.values()) == 1, "suspects met others"
             await asyncio.sleep(0)
+            self.inside[deaths] -= 1
             if n in self.poison:
                 died.set()
             if died.is_set():

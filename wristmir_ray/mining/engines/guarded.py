@@ -1,7 +1,7 @@
-"""Ray's vLLM stage, with the report that kills its engine set apart, and no report text in any log.
+"""Ray's vLLM stage, with the report that kills its engine set apart, and no report text in this stage's log.
 
 Ray's own stage answers an engine's death by leaving its process: the stage starts again with the
-same reports, and dies again, without end. Here a `Ledger` outlives the process.
+same reports, and dies again, without end. Here a `DeathLedger` outlives the process.
 """
 
 import os
@@ -21,7 +21,7 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
     """One vLLM replica.
 
     Args:
-        ledger: handle of the job's Ledger.
+        ledger: handle of the job's DeathLedger.
         **stage: of Ray's own stage.
     """
 

@@ -6,14 +6,13 @@ import os
 import random
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pyarrow as pa
 
-from wristmir_ray.errors import ConfigError
+from wristmir_ray.errors import ConfigError, EndpointGone
 from wristmir_ray.mining.answers import FailureClass, answer_schema
 from wristmir_ray.mining.attempts import ANSWERS
 from wristmir_ray.mining.config import HttpConfig
@@ -22,7 +21,8 @@ from wristmir_ray.mining.prompt import load_prompt
 
 KEY_VARIABLE = "WRISTMIR_LLM_KEY"
 """Environment variable of the endpoint's bearer token; unset for an endpoint that wants none."""
-_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_GATEWAY = frozenset({502, 503})
+_PASSING = frozenset({408, 409, 425, 429, 504}) | _GATEWAY
 """Status codes that may be gone at the next try."""
 _BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 """A connection that ends before the answer: the endpoint may have died of one of the reports it was reading."""
@@ -33,16 +33,21 @@ class AskEndpoint:
     """Holds the connections. Open rows of ATTEMPTS -> ANSWERS, 1:1.
 
     So many requests run at a time as `concurrency` says; what fails in passing is tried again after
-    a pause that doubles. An endpoint that is away is waited for; who was in flight when it broke off
-    is asked again in smaller company, at last alone (`isolation`). A report that fails for good has
-    its failure class, its neighbours their answers.
+    a pause that doubles. An endpoint that is away is waited for. A report that was in flight when it
+    broke off, or that it failed on (status 500: how a vLLM server says that its engine died), is
+    asked again in smaller company, at last alone (`isolation`): for that, no other client may use the
+    endpoint. A report that fails for good has its failure class, its neighbours their answers.
 
     Args:
         config: where and how.
+
+    Raises:
+        EndpointGone: nobody answered for `restart_wait_s`.
     """
 
     def __init__(self, config: HttpConfig) -> None:
         self._config = config
+        self._away_since: float | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return pa.Table.from_pylist(asyncio.run(self._ask_all(batch.to_pylist())), ANSWERS)
@@ -53,26 +58,54 @@ class AskEndpoint:
             return await asyncio.gather(*(self._ask(client, gate, {n: row[n] for n in _KEPT}) for row in rows))
 
     async def _ask(self, client: httpx.AsyncClient, gate: Gate, row: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer; a request whose connection breaks is a suspect, and asked in smaller company."""
+        """Return the answer of one report; the endpoint's death makes it a suspect."""
+        failure = FailureClass.ENGINE_DEATH, ENGINE_DIED
         for deaths in range(MAX_DEATHS):
             async with gate.enter(deaths):
-                with suppress(*_BROKEN):
+                try:
                     return {**row, **await self._answer(client, row)}
-        return {**row, "failure": FailureClass.ENGINE_DEATH.value, "message": ENGINE_DIED}
+                except _BROKEN:
+                    failure = FailureClass.ENGINE_DEATH, ENGINE_DIED
+                except _Failed:
+                    failure = await self._why(client)
+        return {**row, "failure": failure[0].value, "message": failure[1]}
+
+    async def _why(self, client: httpx.AsyncClient) -> tuple[FailureClass, str]:
+        """Return whether a status 500 was the report's alone, or the endpoint's last."""
+        await asyncio.sleep(self._config.backoff_s)
+        try:
+            await client.get("models")
+        except httpx.HTTPError:
+            return FailureClass.ENGINE_DEATH, ENGINE_DIED
+        return FailureClass.ENGINE_ERROR, "status 500"
 
     async def _answer(self, client: httpx.AsyncClient, row: Mapping[str, Any]) -> dict[str, Any]:
         body = _body(self._config, row)
-        back_by = time.monotonic() + self._config.restart_wait_s
         failures = pauses = 0
         while True:
             answer = await _once(client, body, row)
+            away = isinstance(answer, _Again) and answer.away
+            self._note(away)
             if not isinstance(answer, _Again):
                 return answer
-            failures += not answer.away
-            if failures > self._config.retries or (answer.away and time.monotonic() >= back_by):
+            failures += not away
+            if failures > self._config.retries:
                 return {"failure": answer.failure.value, "message": answer.message}
             await asyncio.sleep(_pause_s(pauses, self._config.backoff_s, answer.pause))
             pauses += 1
+
+    def _note(self, away: bool) -> None:
+        now = time.monotonic()
+        self._away_since = (self._away_since or now) if away else None
+        if self._away_since is not None and now - self._away_since > self._config.restart_wait_s:
+            raise EndpointGone(
+                f"nobody has answered at {self._config.url} for {self._config.restart_wait_s:g} s; "
+                "start the endpoint again and run the job again: it goes on where it stopped"
+            )
+
+
+class _Failed(Exception):
+    """Status 500: the endpoint failed on this report, or with it."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +117,29 @@ class _Again:
     pause: str | None = None
     """What the endpoint asks for, s."""
     away: bool = False
-    """Nobody answered at all."""
+    """Nobody answered, or a gateway did in the endpoint's place."""
 
 
 async def _once(client: httpx.AsyncClient, body: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any] | _Again:
-    """Return the answer's columns, a lasting failure's, or a passing one; a broken connection is raised."""
+    """Return the answer's columns, a lasting failure's, or a passing one; a death is raised."""
     try:
         answer = await client.post("chat/completions", json=body)
         if answer.status_code == 200:
             return _read(answer.json(), row)
     except _BROKEN:
         raise
+    except (httpx.ConnectError, httpx.ConnectTimeout) as e:
+        return _Again(FailureClass.UNREACHABLE, type(e).__name__, away=True)
     except httpx.TimeoutException as e:
         return _Again(FailureClass.TIMEOUT, type(e).__name__)
     except (httpx.HTTPError, ValueError, LookupError, TypeError) as e:
-        return _Again(FailureClass.UNREACHABLE, type(e).__name__, away=isinstance(e, httpx.ConnectError))
+        return _Again(FailureClass.UNREACHABLE, type(e).__name__)
+    if answer.status_code == 500:
+        raise _Failed
     status = f"status {answer.status_code}"
     if answer.status_code in _PASSING:
-        return _Again(FailureClass.ENGINE_ERROR, status, answer.headers.get("retry-after"))
+        away = answer.status_code in _GATEWAY
+        return _Again(FailureClass.ENGINE_ERROR, status, answer.headers.get("retry-after"), away)
     return {"failure": FailureClass.ENGINE_ERROR.value, "message": status}
 
 

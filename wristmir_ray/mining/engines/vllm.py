@@ -10,7 +10,7 @@ from wristmir_ray.errors import ConfigError
 from wristmir_ray.mining.answers import FailureClass, answer_schema
 from wristmir_ray.mining.attempts import ANSWERS
 from wristmir_ray.mining.config import VllmConfig
-from wristmir_ray.mining.isolation import ENGINE_DIED, Ledger
+from wristmir_ray.mining.isolation import ENGINE_DIED, DeathLedger
 from wristmir_ray.mining.prompt import load_prompt
 
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
@@ -52,7 +52,7 @@ def _guard(processor: Any) -> None:
 
     name = "vLLMEngineStage"
     stage = processor.get_stage_by_name(name)
-    ledger = ray.remote(Ledger).options(num_cpus=0, max_restarts=-1).remote()
+    ledger = ray.remote(DeathLedger).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
     arguments = {**stage.fn_constructor_kwargs, "ledger": ledger}
     # a copy: assigning would run the stage's validator again, which forgets where the engine is placed
     processor.stages[name] = stage.model_copy(update={"fn": GuardedEngine, "fn_constructor_kwargs": arguments})
