@@ -9,9 +9,10 @@ import pytest
 
 from tests.conftest import REPO
 from tests.integration.local_head import environment, local_head
-from wristmir_ray import storage
+from tests.integration.test_mine_reports import publish
+from wristmir_ray import keys, storage
 from wristmir_ray.imaging.crop import encode_png
-from wristmir_ray.schemas import EXAMS
+from wristmir_ray.schemas import CAPTIONS, EXAMS, FINDINGS, REPORTS
 
 pytestmark = pytest.mark.ray
 
@@ -58,6 +59,22 @@ def test_a_submitted_job_publishes_its_table(address: str, archive: Path, tmp_pa
     assert (manifest.rows, sum(manifest.rejects.values())) == (3, 1)
     exams = storage.read_table(str(tmp_path), EXAMS)
     assert exams["laterality"].to_pylist() == ["left", "left"]
+
+
+@pytest.mark.slow
+def test_reports_are_mined_by_a_submitted_job(address: str, tmp_path: Path) -> None:
+    text = "Left wrist. FINDINGS: Buckle fracture of the distal radius."
+    report = keys.report_id(text)
+    publish(tmp_path, REPORTS, [{"report_id": report, "text": text}])
+    publish(tmp_path, EXAMS, [{"source_id": "s", "exam_id": "e", "report_id": report, "split": "test"}])
+    done = submit(address, "python", "jobs/mine_reports.py", "--root", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("mine_reports: done", "reports_per_s", "share_ok: 1.0", "share_ungrounded: 0.0"):
+        assert line in done.stdout
+    assert text not in done.stdout + done.stderr
+    (finding,) = storage.read_table(str(tmp_path), FINDINGS)["findings"].to_pylist()[0]
+    assert (finding["region"], finding["fracture_type"]) == ("distal_radius", "buckle")
+    assert storage.read_table(str(tmp_path), CAPTIONS).num_rows == 4
 
 
 @pytest.mark.slow

@@ -72,6 +72,9 @@ def test_reports_become_findings_and_captions_and_the_second_run_does_nothing(lo
     assert (summary.rows, summary.rejects) == (5, {"empty_report": 1, "not_a_wrist_report": 1})
     assert summary.facts["share_ungrounded"] == 0
     assert summary.facts["table3"]["per_case"] == {"0": 4, "1": 2}
+    page = Path(summary.facts["table3_page"])
+    assert "| Total examinations | 6 |" in page.read_text()
+    assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert summary.facts["caption_rejects"] == {"no_findings": 4 * 4, "no_report": 4}
 
     findings = rows(archive, FINDINGS)

@@ -8,6 +8,7 @@ nested columns.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from wristmir_ray.mining.engines.http import AskEndpoint, check_endpoint
 from wristmir_ray.mining.engines.vllm import ask as ask_vllm
 from wristmir_ray.mining.prompt import load_prompt
 from wristmir_ray.mining.stages import explode_captions, mine_reports, pack_records, write_captions
-from wristmir_ray.mining.statistics import table3
+from wristmir_ray.mining.statistics import markdown, plot, table3
 from wristmir_ray.schemas import ATTEMPTS, CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table
 from wristmir_ray.tablerun import Output, TableRun, run_tables
 
@@ -178,7 +179,7 @@ def caption(config: MiningConfig) -> Summary:
             write_captions, **raydata.tasks(config.captions)
         )  # 1:1
 
-    return run_tables(
+    summary = run_tables(
         job,
         lambda: raydata.read(config.root, EXAMS, inputs[EXAMS.name], columns=_EXAM),
         build,
@@ -187,6 +188,19 @@ def caption(config: MiningConfig) -> Summary:
         [CAPTIONS.name],
         _caption_facts,
     )
+    page = _write_table3(storage.run_uri(config.root, CAPTIONS.name, job.run_id), summary.facts.get("table3"))
+    return replace(summary, facts={**summary.facts, **page})
+
+
+def _write_table3(folder: str, stats: Mapping[str, Any] | None) -> dict[str, str]:
+    """Write the archive's Table 3 and its plot beside the captions; return where."""
+    if stats is None:
+        return {}
+    page = storage.join(folder, "table3.md")
+    if not storage.exists(page):
+        storage.write_bytes(storage.join(folder, "table3.png"), plot(stats))
+        storage.write_bytes(page, f"{markdown(stats)}\n\n![Table 3](table3.png)\n".encode())
+    return {"table3_page": page}
 
 
 def _finding_facts(fragments: pads.Dataset | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Composition of a mined archive in the form of the paper's Table 3 (WristMIR Appendix B)."""
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -65,3 +66,29 @@ def markdown(stats: Mapping[str, Any]) -> str:
     ]
     lines = [f"| {name} | {n:,} |" if n != "" else f"| {name} | |" for name, n in rows]
     return "\n".join(["| | Exams or fractures |", "|---|---:|", *lines])
+
+
+def plot(stats: Mapping[str, Any]) -> bytes:
+    """Return the counts as a PNG: fractures a case, location, morphology."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    panels = {
+        "fractures a case (exams)": stats["per_case"],
+        "location (fractures)": {n.replace("_", " "): v for n, v in stats["location"].items()},
+        f"morphology (fractures; {stats['healing']:,} healing)": {
+            n.replace("_", " "): v for n, v in sorted(stats["morphology"].items(), key=lambda item: -item[1])
+        },
+    }
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    for axes, (title, counts) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        bars = axes.barh(list(counts), list(counts.values()), color="#3b82c4")
+        axes.bar_label(bars, fmt="{:,.0f}", padding=2)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set_title(title)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=100)
+    return out.getvalue()
