@@ -109,7 +109,7 @@ def test_training_asks_no_host_and_leaves_nothing_behind(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_rectangles_are_learned_and_both_measures_agree(tmp_path: Path) -> None:
     boxes = write_archive(tmp_path, train=160, val=40)
-    done = run(_config(tmp_path, boxes, epochs=12, side=96))
+    done = run(_config(tmp_path, boxes, epochs=20, side=128))
     for prefix, name in (("roi", ROI_DETECTOR), ("bone", BONE_DETECTOR)):
         trainer = storage.published(str(tmp_path), name).metrics["trainer"]
         assert done.facts[f"{prefix}_map50"] > 0.9
