@@ -114,7 +114,7 @@ def run_tables(
     storage.check_writable(root)
     raydata.connect(run.config.ray)
     done = _done_keys(run.fragments, fragment)
-    new_rows = _write_fragments(run, build(_open_rows(source(), run, fragment, done)), fragment)
+    new_rows = _write_fragments(run, build(_not_done(source(), run, fragment, done)), fragment)
     whole = _fragments(run.fragments, fragment)
     wanted = outputs(whole) if callable(outputs) else outputs
     metrics = facts(whole) if facts else {}
@@ -127,7 +127,7 @@ def run_tables(
     return _summary(run, ordered, resumed=len(done))
 
 
-def _open_rows(dataset: ray.data.Dataset, run: TableRun, fragment: Table, done: pa.Array) -> ray.data.Dataset:
+def _not_done(dataset: ray.data.Dataset, run: TableRun, fragment: Table, done: pa.Array) -> ray.data.Dataset:
     """Leave out the rows whose fragments an interrupted try has written."""
     if not len(done):
         return dataset

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.models.test_detector import constant_network
 from tests.unit.preprocess.fake_detectors import fake_load
-from wristmir_ray import storage
+from wristmir_ray import raydata, storage
 from wristmir_ray.anatomy import BONES, Region
 from wristmir_ray.config import PoolConfig
 from wristmir_ray.errors import ConfigError, NotPublished
@@ -151,3 +151,47 @@ def test_a_bone_detector_of_another_enhancement_is_refused(archive: Path) -> Non
 def test_detectors_may_stand_elsewhere_and_must_stand_somewhere(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(NotPublished, match="roi_detector"):
         run(_config(archive, detectors=str(tmp_path / "nowhere")), fake_load)
+
+
+def test_with_gpus_decoding_stands_before_the_detectors_and_gives_the_same(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stages of a GPU pool, placed on CPUs: the pipeline is chosen by `num_gpus`, this machine has none."""
+    run(_config(archive), fake_load)
+    one_stage = [storage.read_table(str(archive), t, good_only=False) for t in (REGIONS, CROPS)]
+    for name in (REGIONS.name, CROPS.name):
+        storage.delete_tree(str(archive / name))
+    placed = raydata.actors
+    seen: list[float] = []
+
+    def on_cpus(pool: PoolConfig) -> dict[str, object]:
+        seen.append(pool.num_gpus)
+        return placed(pool.model_copy(update={"num_gpus": 0.0}))
+
+    monkeypatch.setattr(raydata, "actors", on_cpus)
+    config = _config(archive).with_(detect=PoolConfig(batch_size=4, num_gpus=1))
+    assert not run(config, fake_load).skipped
+    assert seen == [1]
+    for before, table in zip(one_stage, (REGIONS, CROPS), strict=True):
+        assert storage.read_table(str(archive), table, good_only=False).equals(before)
+
+
+def test_a_death_between_two_tables_leaves_the_first_as_it_is(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = storage.publish
+
+    def die_at_crops(root: str, manifest: storage.Manifest) -> storage.Manifest:
+        if manifest.name == CROPS.name:
+            raise KeyboardInterrupt
+        return publish(root, manifest)
+
+    with monkeypatch.context() as m:
+        m.setattr(storage, "publish", die_at_crops)
+        with pytest.raises(KeyboardInterrupt):
+            run(_config(archive), fake_load)
+    files = storage.table_files(str(archive), storage.published(str(archive), REGIONS.name))
+    before = [Path(f).stat().st_mtime_ns for f in files]
+    done = run(_config(archive), fake_load)
+    assert [Path(f).stat().st_mtime_ns for f in files] == before
+    assert done.resumed_rows == GOOD + 3
+    rows = [storage.read_table(str(archive), t, good_only=False).num_rows for t in (REGIONS, CROPS)]
+    assert rows == [4 * (GOOD + 3)] * 2
