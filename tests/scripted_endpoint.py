@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from wristmir_ray.mining.findings import EXAM_FIELDS
+
 REPORT = "Left wrist. FINDINGS: Buckle fracture of the distal radius, case {n}. {word}"
 
 
@@ -38,7 +40,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         **dict.fromkeys(silent),
         **changes,
     }
-    exam = {"side": said("left", "Left"), "views": [], **dict.fromkeys(("bone_quality", "immobilisation", "hardware"))}
+    exam = dict.fromkeys(EXAM_FIELDS) | {"side": said("left", "Left"), "views": [], "other": []}
     return {"reasoning": "A buckle fracture is stated.", **exam, "findings": [finding]}
 
 

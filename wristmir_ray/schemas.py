@@ -117,6 +117,8 @@ FINDINGS = Table(
         ("bone_quality", pa.string()),
         ("immobilisation", pa.string()),
         ("hardware", pa.bool_()),
+        ("ossification", pa.string()),
+        ("other", pa.list_(pa.string())),
         ("findings", pa.list_(FINDING)),
         ("evidence", pa.list_(EVIDENCE)),
     ),

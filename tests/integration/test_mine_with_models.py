@@ -56,7 +56,7 @@ def test_a_real_vllm_engine_mines_reports(local_ray: None, tmp_path: Path, tiny_
     """A random model says nothing of value: what is tested is the path. Guided decoding gives valid
     records, or an answer cut at the limit; everything ends as one row, and nothing is made up."""
     by_id = publish_reports(tmp_path, [*(report(n) for n in range(10)), *OTHERS])
-    engine = {"dtype": "bfloat16", "enforce_eager": True, "max_num_seqs": 16}
+    engine = {"dtype": "bfloat16", "enforce_eager": True, "max_num_seqs": 4}
     vllm = VllmConfig(
         model=str(tiny_gemma), device="cpu", max_model_len=8192, max_tokens=900, batch_size=8, engine_kwargs=engine
     )
@@ -75,7 +75,7 @@ def test_a_real_vllm_engine_mines_reports(local_ray: None, tmp_path: Path, tiny_
             assert e["start"] == -1 or by_id[r["report_id"]][e["start"] : e["end"]] == e["quote"]
     assert all(r["tokens_in"] > 500 and r["tokens_out"] > 0 for r in asked)
     cached = sorted(r["tokens_cached"] / r["tokens_in"] for r in asked)
-    assert cached[1] > 0.8, "the shared prompt was read again for each report"
+    assert cached[len(asked) // 2] > 0.8, "reports after the first wave read the shared prompt again"
     assert summary.facts["tokens_cached"] > 0
     first = storage.read_table(str(tmp_path), ATTEMPTS, good_only=False)
     assert first.num_rows == len(by_id)

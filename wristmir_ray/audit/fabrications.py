@@ -14,7 +14,7 @@ import numpy as np
 from wristmir_ray.anatomy import Displacement, FractureType, Healing, Presence, Side
 from wristmir_ray.audit.passages import Passages
 from wristmir_ray.audit.values import EXAM, Value, values
-from wristmir_ray.mining.findings import Alignment, Evidence, Finding, Place, Record
+from wristmir_ray.mining.findings import Alignment, Evidence, Finding, Ossification, Place, Record
 from wristmir_ray.mining.grounding import Locator
 
 
@@ -47,6 +47,7 @@ _VOCABULARY: dict[str, Sequence[Any]] = {
     "bone_quality": ["normal", "osteopenia"],
     "immobilisation": ["cast", "splint", "none"],
     "hardware": [True, False],
+    "ossification": list(Ossification),
 }
 _INVENTED = ("{} {} fracture of the {}", "{}, {} fracture through the {}", "{} and {} fracture at the base of the {}")
 _DEGREES = ("Minimally displaced", "Subtle", "Grossly comminuted", "Healing", "Undisplaced")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from wristmir_ray.mining.ellipsis import echoed
 from wristmir_ray.mining.ledger import Ledger
+from wristmir_ray.mining.remarks import Remark, read_remarks
 from wristmir_ray.mining.rules import read_clauses, read_sentences
 from wristmir_ray.mining.sections import split_sections
 from wristmir_ray.mining.statements import Statement
@@ -17,12 +18,13 @@ NOWHERE = "body"
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Characters [start, end) of a report: their section, words, terms, and the statements they touch."""
+    """Characters [start, end) of a report: their section, words, terms and remarks, and the statements they touch."""
 
     section: str
     words: tuple[str, ...]
     mentions: tuple[Mention, ...]
     statements: tuple[Statement, ...]
+    remarks: tuple[Remark, ...] = ()
 
 
 class Passages:
@@ -41,11 +43,13 @@ class Passages:
         self._tokens: list[Token] = []
         self.mentions: list[Mention] = []
         self._statements: list[Statement] = []
+        self._remarks: list[Remark] = []
         self._said: Statement | None = None
         headers = Ledger()  # only follows the list headers: nothing is entered
         for sentence in read_sentences(report):
             self._tokens += sentence.tokens
             self.mentions += sentence.mentions
+            self._remarks += read_remarks(sentence.tokens, sentence.mentions)
             for _, statements in read_clauses(headers, sentence):
                 self._hear(statements)
 
@@ -65,6 +69,7 @@ class Passages:
             tuple(t.text for t in self._tokens if t.start < end and t.end > start),
             tuple(m for m in self.mentions if m.start < end and m.end > start),
             tuple(s for s in self._statements if s.start < end and s.end > start),
+            tuple(r for r in self._remarks if r.mention.start < end and r.mention.end > start),
         )
 
     def section(self, start: int) -> str:

@@ -130,6 +130,10 @@ def _named(kind: str) -> Callable[[Passage], Said]:
     return lambda p: frozenset(m.value for m in p.mentions if m.kind == kind)
 
 
+def _remarked(kind: str) -> Callable[[Passage], Said]:
+    return lambda p: frozenset(r.mention.value for r in p.remarks if r.mention.kind == kind and r.stated)
+
+
 _READERS: dict[str, Callable[[Passage], Said]] = {
     "region": _region,
     "presence": _presence,
@@ -145,4 +149,6 @@ _READERS: dict[str, Callable[[Passage], Said]] = {
     "bone_quality": _named("bone"),
     "immobilisation": _cast,
     "hardware": _hardware,
+    "ossification": _remarked("ossification"),
+    "other": _remarked("other"),
 }

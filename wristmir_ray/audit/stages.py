@@ -15,8 +15,8 @@ from wristmir_ray.audit.exams import CaptionedRegion, check_exams
 from wristmir_ray.audit.passages import Passages
 from wristmir_ray.audit.values import values
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
-from wristmir_ray.mining.attempts import RECORD_FIELDS, stored
-from wristmir_ray.mining.findings import CROPPED, Record
+from wristmir_ray.mining.attempts import stored
+from wristmir_ray.mining.findings import CROPPED, RECORD_FIELDS, Record
 from wristmir_ray.mining.rules import mine
 from wristmir_ray.mining.scoring import disagreements
 from wristmir_ray.schemas import AUDIT, conform

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from wristmir_ray.mining.findings import Evidence, Finding, Record
+from wristmir_ray.mining.findings import EXAM_FIELDS, Evidence, Finding, Record
 
 EXAM = -1
 """`finding` of a value that belongs to the exam as a whole."""
-_EXAM_FIELDS = ("side", "views", "bone_quality", "immobilisation", "hardware")
 _FINDING_FIELDS = tuple(n for n in Finding.model_fields if n != "evidence")
 _SILENT = (None, (), "unknown")
 
@@ -35,7 +34,7 @@ class Value:
 
 def values(record: Record) -> Iterator[Value]:
     """Yield what a record states, in the order in which people read it; a silent field is no value."""
-    yield from _of(EXAM, _EXAM_FIELDS, record)
+    yield from _of(EXAM, EXAM_FIELDS, record)
     for i, finding in enumerate(record.findings):
         yield from _of(i, _FINDING_FIELDS, finding)
 

@@ -13,10 +13,21 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from wristmir_ray.anatomy import Displacement, FractureType, Healing, Presence, Side, View
-from wristmir_ray.mining.findings import Alignment, Direction, Evidence, Finding, Place, Record
+from wristmir_ray.mining.findings import (
+    EXAM_FIELDS,
+    Alignment,
+    Direction,
+    Evidence,
+    Finding,
+    Ossification,
+    Other,
+    Place,
+    Record,
+)
 from wristmir_ray.mining.grounding import ANYWHERE, Locator
 
 MAX_ANSWER_FINDINGS = 12
+MAX_ANSWER_OTHER = 6
 MAX_ANSWER_CHARS = 40_000
 """More than any valid answer has."""
 _PRINTABLE = r"[ !#-\[\]-~\u00a1-\u024f\u2010-\u2027\u2030-\u205e]"
@@ -97,6 +108,8 @@ class Answer(_Strict):
     bone_quality: Said[Literal["normal", "osteopenia"]] | None
     immobilisation: Said[Literal["cast", "splint", "none"]] | None
     hardware: Said[bool] | None
+    ossification: Said[Ossification] | None
+    other: Annotated[list[Said[Other]], Field(max_length=MAX_ANSWER_OTHER)]
     findings: Annotated[list[AnsweredFinding], Field(max_length=MAX_ANSWER_FINDINGS)]
 
 
@@ -162,13 +175,14 @@ _FIELDS = frozenset({"value", "quote", *Answer.model_fields, *AnsweredFinding.mo
 
 
 def _record(answer: Answer, locator: Locator) -> Record:
-    exam = ("side", "bone_quality", "immobilisation", "hardware")
-    said = [(name, getattr(answer, name)) for name in exam] + [("views", v) for v in answer.views]
+    said: dict[str, Any] = {name: getattr(answer, name) for name in EXAM_FIELDS}
+    listed = {name: s for name, s in said.items() if isinstance(s, list)}
+    single = {name: s for name, s in said.items() if not isinstance(s, list)}
     return Record(
-        **{name: _value(getattr(answer, name)) for name in exam},
-        views=tuple(dict.fromkeys(v.value for v in answer.views)),
+        **{name: _value(s) for name, s in single.items()},
+        **{name: tuple(dict.fromkeys(x.value for x in s)) for name, s in listed.items()},
         findings=tuple(_finding(f, locator) for f in answer.findings),
-        evidence=_evidence(said, locator),
+        evidence=_evidence([*single.items(), *((name, x) for name, s in listed.items() for x in s)], locator),
     )
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.mining.answers import AnswerFailure, FailureClass, read_answer
-from wristmir_ray.mining.findings import Record
+from wristmir_ray.mining.findings import RECORD_FIELDS, Record
 from wristmir_ray.mining.rules import mine
 from wristmir_ray.schemas import ATTEMPTS, conform
 
@@ -33,7 +33,6 @@ ANSWERS = pa.schema(
 
 _NO_ANSWER = (FailureClass.TIMEOUT, FailureClass.UNREACHABLE, FailureClass.ENGINE_ERROR, FailureClass.ENGINE_DEATH)
 _CODES = dict.fromkeys(_NO_ANSWER, ErrorCode.NO_ANSWER)
-RECORD_FIELDS = ("side", "views", "bone_quality", "immobilisation", "hardware", "findings", "evidence")
 
 
 def refuse_reports(batch: pa.Table, *, lead: Mapping[str, Any]) -> pa.Table:

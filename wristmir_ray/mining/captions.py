@@ -18,6 +18,8 @@ Assembly, where the paper is silent:
   alignment.`), `Cast in place.` or `Splint in place.`, `Orthopaedic hardware in place.`, `Osteopenia.`
 - Side: the exam's; else the report's; else the caption begins with `Wrist X-ray`. View: the exam's;
   without one there is no bracket. Findings of the other wrist are left out.
+- Ossification and other findings (swelling, effusion, ...) stay out: each would part captions that are one
+  positive of the loss (Eq. 2), and most of them show in no bone's crop.
 - Only a finding whose place and presence stand as quotes in the report may put a fracture into a caption.
 """
 

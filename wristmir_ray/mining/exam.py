@@ -1,4 +1,4 @@
-"""What a report says of the exam as a whole: side, views, cast, hardware, bone quality."""
+"""What a report says of the exam as a whole: side, views, bones, cast, hardware, ossification, what else is seen."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,6 +6,8 @@ from typing import Any
 
 from wristmir_ray.anatomy import View
 from wristmir_ray.mining.drafts import Span
+from wristmir_ray.mining.findings import EXAM_FIELDS, Ossification, Other
+from wristmir_ray.mining.remarks import Standing, read_remarks, standing
 from wristmir_ray.mining.sections import BODY
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.tokens import Token
@@ -14,7 +16,7 @@ Sentences = Sequence[tuple[str, Sequence[Token], Sequence[Mention]]]
 """Section kind, tokens and mentions of every sentence."""
 
 _PLACED = frozenset({"procedure", "technique"})
-_GONE = frozenset(["removed", "removal", "discontinued", "off", "prior", "previous", "previously", "former"])
+_GONE = frozenset(["off", "prior", "previous", "previously", "former"])
 
 
 @dataclass(slots=True)
@@ -26,12 +28,13 @@ class Exam:
     bone_quality: str | None = None
     immobilisation: str | None = None
     hardware: bool | None = None
+    ossification: str | None = None
+    other: tuple[Other, ...] = ()
     spans: list[Span] = field(default_factory=list)
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of a Record that this gives."""
-        names = ("side", "views", "bone_quality", "immobilisation", "hardware")
-        return {n: getattr(self, n) for n in names}
+        return {n: getattr(self, n) for n in EXAM_FIELDS}
 
 
 def read_exam(report: str, sentences: Sentences) -> Exam:  # noqa: ARG001 (engines share the signature)
@@ -45,6 +48,8 @@ def read_exam(report: str, sentences: Sentences) -> Exam:  # noqa: ARG001 (engin
         for m in mentions:
             if m.kind in {"immob", "hardware", "bone"}:
                 _read_state(exam, section, tokens, mentions, m)
+        _read_remarks(exam, section, tokens, mentions)
+    exam.other = tuple(o for o in Other if o in exam.other)
     return exam
 
 
@@ -91,19 +96,33 @@ def _names_views(tokens: Sequence[Token]) -> bool:
 
 
 def _read_state(exam: Exam, section: str, tokens: Sequence[Token], mentions: Sequence[Mention], m: Mention) -> None:
-    denied = any(c.kind in {"neg", "not"} and 0 <= m.first - c.last <= 6 for c in mentions)
-    planned = any(c.kind in {"ignore", "hedge", "modal"} and c.last < m.first for c in mentions)
-    gone = any(t.text in _GONE for t in tokens[max(0, m.first - 4) : m.last + 6])
-    if planned and not denied:
+    stands = standing(tokens, mentions, m)
+    if stands is Standing.DOUBTED:
         return
+    gone = any(t.text in _GONE for t in tokens[max(0, m.first - 4) : m.last + 6])
+    there = stands is Standing.STATED and not gone
     span = Span({"immob": "immobilisation", "bone": "bone_quality"}.get(m.kind, m.kind), m.start, m.end, section)
     if m.kind == "immob":
         if exam.immobilisation is None:
-            exam.immobilisation = "none" if denied or gone else m.value
+            exam.immobilisation = m.value if there else "none"
             exam.spans.append(span)
     elif m.kind == "hardware" and exam.hardware is None:
-        exam.hardware = not (denied or gone)
+        exam.hardware = there
         exam.spans.append(span)
-    elif m.kind == "bone" and not denied and exam.bone_quality != "osteopenia":
+    elif m.kind == "bone" and stands is Standing.STATED and exam.bone_quality != "osteopenia":
         exam.bone_quality = m.value
         exam.spans = [s for s in exam.spans if s.field != "bone_quality"] + [span]
+
+
+def _read_remarks(exam: Exam, section: str, tokens: Sequence[Token], mentions: Sequence[Mention]) -> None:
+    """Take what is stated; a word more telling than `normal` wins, else the first."""
+    for remark in read_remarks(tokens, mentions):
+        m, span = remark.mention, Span(remark.mention.kind, remark.mention.start, remark.mention.end, section)
+        if not remark.stated:
+            continue
+        if m.kind == "other":
+            exam.other = (*exam.other, Other(m.value))
+            exam.spans.append(span)
+        elif exam.ossification in {None, Ossification.NORMAL}:
+            exam.ossification = Ossification(m.value)
+            exam.spans = [s for s in exam.spans if s.field != "ossification"] + [span]

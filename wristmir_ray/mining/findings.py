@@ -50,6 +50,34 @@ class Alignment(StrEnum):
     POOR = "poor"
 
 
+class Ossification(StrEnum):
+    """How far ossification has come for the age, or a variant of it that can pass for a fracture (an ossicle)."""
+
+    NORMAL = "normal"
+    DELAYED = "delayed"
+    ADVANCED = "advanced"
+    VARIANT = "variant"
+
+
+class Other(StrEnum):
+    """What a report states beside fractures, bone quality, casts and hardware."""
+
+    SOFT_TISSUE_SWELLING = "soft_tissue_swelling"
+    EFFUSION = "effusion"
+    FAT_PAD_SIGN = "fat_pad_sign"
+    DISLOCATION = "dislocation"
+    """Also subluxation, and a joint that is too wide."""
+    FOREIGN_BODY = "foreign_body"
+    BONE_LESION = "bone_lesion"
+    """A cyst, a tumour, a fibroma, a bone island."""
+    GROWTH_ARREST = "growth_arrest"
+    RACHITIC_CHANGE = "rachitic_change"
+    ARTHROPATHY = "arthropathy"
+    MADELUNG_DEFORMITY = "madelung_deformity"
+    POSITIVE_ULNAR_VARIANCE = "positive_ulnar_variance"
+    NEGATIVE_ULNAR_VARIANCE = "negative_ulnar_variance"
+
+
 Direction = Literal["dorsal", "volar", "radial", "ulnar"]
 SectionKind = Literal[
     "findings", "impression", "addendum", "body", "indication", "history", "comparison", "technique",
@@ -58,6 +86,7 @@ SectionKind = Literal[
 Field_ = Literal[
     "region", "side", "presence", "fracture_type", "displacement", "angulation_direction", "angulation_deg",
     "alignment", "healing", "physis_involved", "views", "bone_quality", "immobilisation", "hardware",
+    "ossification", "other",
 ]  # fmt: skip
 
 
@@ -105,12 +134,19 @@ class Record(_Strict):
     bone_quality: Literal["normal", "osteopenia"] | None = None
     immobilisation: Literal["cast", "splint", "none"] | None = None
     hardware: bool | None = None
+    ossification: Ossification | None = None
+    other: tuple[Other, ...] = Field((), max_length=len(Other))
     findings: tuple[Finding, ...] = Field((), max_length=MAX_FINDINGS)
     evidence: tuple[Evidence, ...] = Field((), max_length=MAX_EVIDENCE)
 
     def present(self) -> tuple[Finding, ...]:
         """Return the findings that are there for certain."""
         return tuple(f for f in self.findings if f.presence is Presence.PRESENT)
+
+
+RECORD_FIELDS = tuple(Record.model_fields)
+EXAM_FIELDS = tuple(n for n in RECORD_FIELDS if n not in {"findings", "evidence"})
+"""The fields that are said of the exam as a whole."""
 
 
 def region_of(place: Place) -> Region | None:

@@ -10,7 +10,7 @@ from wristmir_ray import keys
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.mining.answers import AnswerFailure, answer_schema, read_answer
 from wristmir_ray.mining.evidence import ungrounded
-from wristmir_ray.mining.terms import read_data
+from wristmir_ray.mining.vocabulary import read_data
 
 Message = dict[str, str]
 """role and content, as the OpenAI protocol has them."""

@@ -16,8 +16,9 @@ from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
 from wristmir_ray.mining.splitting import split_clauses
 from wristmir_ray.mining.statements import Statement
-from wristmir_ray.mining.terms import Mention, TermTable, load_terms
+from wristmir_ray.mining.terms import Mention, TermTable
 from wristmir_ray.mining.tokens import Token, tokenise
+from wristmir_ray.mining.vocabulary import load_terms
 from wristmir_ray.mining.wording import reword
 
 _WRIST = frozenset({"distal_radius", "distal_ulna", "ulnar_styloid", "radial_styloid", "scaphoid", "carpals"})

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wristmir_ray.mining.terms import expand, read_data
+from wristmir_ray.mining.vocabulary import expand, read_data
 
 BODY = frozenset({"findings", "impression", "addendum", "body"})
 _SHUT = BODY | {"recommendation"}

@@ -13,10 +13,8 @@ from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.mining.captions import captions
 from wristmir_ray.mining.engine import Engine, load_engine
 from wristmir_ray.mining.evidence import ungrounded
-from wristmir_ray.mining.findings import Record
+from wristmir_ray.mining.findings import RECORD_FIELDS, Record
 from wristmir_ray.schemas import CAPTIONED, CAPTIONS, FINDINGS, conform
-
-_RECORD = ("side", "views", "bone_quality", "immobilisation", "hardware", "findings", "evidence")
 
 
 def mine_reports(batch: pa.Table, *, engine: str, version: str) -> pa.Table:
@@ -41,7 +39,7 @@ def _mine_row(row: Mapping[str, Any], engine: Engine, version: str) -> dict[str,
     except Exception as e:  # one bad report never stops its neighbours
         error = reject_columns(e, "mine_reports")
         return {**lead, "status": "rejected", "failure_class": error["error"], **error}
-    return {**lead, "status": "ok", **record.model_dump(mode="json", include=set(_RECORD))}
+    return {**lead, "status": "ok", **record.model_dump(mode="json", include=set(RECORD_FIELDS))}
 
 
 def validated(record: Record, report: str) -> Record:
@@ -63,7 +61,7 @@ def validated(record: Record, report: str) -> Record:
 def pack_records(batch: pa.Table) -> pa.Table:
     """Put each record into one string, which a join can carry. Columns: FINDINGS' -> report_id, record. 1:1."""
     rows = batch.to_pylist()
-    packed = [None if r["error"] else json.dumps({k: r[k] for k in _RECORD}) for r in rows]
+    packed = [None if r["error"] else json.dumps({k: r[k] for k in RECORD_FIELDS}) for r in rows]
     return pa.table(
         {"report_id": batch["report_id"], "record": pa.array(packed, pa.string()), "mined": [True] * len(rows)}
     )

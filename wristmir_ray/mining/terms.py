@@ -7,48 +7,12 @@ substitution, transposition), else with the same inner letters in another order:
 never take part in that, neither as what is meant nor as what is mended: they decide too much.
 """
 
-import csv
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 
 from wristmir_ray.mining.tokens import Token
 
-_GRADES = {
-    "salter_harris_i": "i 1 one 1st",
-    "salter_harris_ii": "ii 2 two ll 11 2nd",
-    "salter_harris_iii": "iii 3 three 3rd",
-    "salter_harris_iv": "iv 4 four 4th",
-    "salter_harris_v": "v 5 five 5th",
-}
-_SALTER = (
-    "salter harris",
-    "salter",
-    "sh",
-    "s h",
-    "salter harris sh",
-    "s / h",
-    "salterharris",
-    "saltar harris",
-    "salter and harris",
-    "s . h .",
-    "s . h",
-)
-_BETWEEN = (
-    "",
-    "type",
-    "grade",
-    "class",
-    "( sh )",
-    "( sh ) type",
-    "fracture type",
-    "injury type",
-    "fracture , type",
-    "classification",
-    "configuration",
-)
 _MIN_FUZZY = 6
 _MIN_TYPED, _MAX_TYPED = 5, 24
 _NEVER_MENDED = frozenset({"neg", "not", "spare", "plain"})
@@ -196,59 +160,3 @@ def is_one_edit(a: str, b: str) -> bool:
         return len(b) - len(a) == 1 and a[i:] == b[i + 1 :]
     swapped = a[i + 1 : i + 2] + a[i : i + 1]
     return a[i + 1 :] == b[i + 1 :] or (swapped == b[i : i + 2] and a[i + 2 :] == b[i + 2 :])
-
-
-def expand(phrase: str) -> Iterator[str]:
-    """Yield every wording of a phrase: `a|b` alternatives, `c?` optional, `_` a blank, a lone `?` itself."""
-    choices = []
-    for word in phrase.split():
-        optional = len(word) > 1 and word.endswith("?")
-        options = word.removesuffix("?").split("|") if optional else word.split("|")
-        choices.append([*options, ""] if optional else options)
-    for words in itertools.product(*choices):
-        yield " ".join(w.replace("_", " ") for w in words if w)
-
-
-def read_data(name: str) -> str:
-    """Return the text of a data file of this package."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _read(name: str) -> list[tuple[Term, str]]:
-    rows = csv.DictReader(line for line in read_data(name).splitlines() if not line.startswith("#"))
-    out = []
-    for row in rows:
-        term = Term(row["kind"], row["value"], row["rid"], row["preferred"])
-        wordings = {w for p in row["phrases"].split(";") for w in expand(p.strip()) if w}
-        out += [(term, w) for w in sorted(wordings)]
-    return out
-
-
-def _salter() -> list[tuple[Term, str]]:
-    out = []
-    rid = {f"salter_harris_{g}": f"RID{4684 + i}" for i, g in enumerate(("i", "ii", "iii", "iv", "v"), 1)}
-    for value, numerals in _GRADES.items():
-        grade = value.removeprefix("salter_harris_")
-        term = Term("type", value, rid[value], f"Salter-Harris type {grade.upper()} fracture")
-        for name, between, n in itertools.product(_SALTER, _BETWEEN, numerals.split()):
-            out.append((term, " ".join(f"{name} {between} {n}".split())))
-        for n in numerals.split():
-            out += [(term, f"type {n} {w}") for w in (*_SALTER, "physeal", "growth plate", "epiphyseal")]
-            out += [(term, f"grade {n} {w}") for w in _SALTER] + [(term, f"{n} {w}") for w in _SALTER[:1]]
-        out += [(term, f"sh{n}") for n in numerals.split()] + [(term, f"salter{grade}")]
-        grades = Term("grade", value, rid[value], "")
-        out += [(grades, f"{word} {n}") for word in ("type", "grade", "class") for n in numerals.split()]
-    generic = Term("type", "salter_harris", "RID4684", "Salter-Harris fracture")
-    return out + [(generic, name) for name in (*_SALTER, "salter harris ( sh )", "salter harris type")]
-
-
-@lru_cache(maxsize=1)
-def load_terms() -> TermTable:
-    """Return the table of this package, read once a process."""
-    return TermTable([*_read("terms.csv"), *_salter()], _read("cues.csv"))
-
-
-def radlex(kind: str, value: str) -> str:
-    """Return the RadLex identifier of a canonical value, empty where RadLex has none."""
-    rows = [t for t, _ in [*_read("terms.csv"), *_salter()] if (t.kind, t.value) == (kind, value)]
-    return rows[0].rid if rows else ""

@@ -7,8 +7,8 @@ import csv
 from collections.abc import Sequence
 from functools import lru_cache
 
-from wristmir_ray.mining.terms import expand, read_data
 from wristmir_ray.mining.tokens import Token
+from wristmir_ray.mining.vocabulary import expand, read_data
 
 _Phrases = dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]
 """First word -> its phrases, longest first, each with the words that it is read as."""

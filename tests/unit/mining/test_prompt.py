@@ -7,7 +7,7 @@ import yaml
 
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.mining.prompt import load_prompt
-from wristmir_ray.mining.terms import read_data
+from wristmir_ray.mining.vocabulary import read_data
 
 SHIPPED = yaml.safe_load(read_data("prompt.yaml"))
 

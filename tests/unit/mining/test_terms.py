@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wristmir_ray.anatomy import FractureType
-from wristmir_ray.mining import terms
-from wristmir_ray.mining.terms import is_one_edit, load_terms, radlex
+from wristmir_ray.mining.terms import is_one_edit
 from wristmir_ray.mining.tokens import tokenise
+from wristmir_ray.mining.vocabulary import fracture_terms, load_terms, radlex, read_terms
 
 TABLE = load_terms()
 
@@ -96,7 +96,7 @@ def test_longest_phrase_wins_and_offsets_are_those_of_the_text() -> None:
 
 
 def test_every_fracture_type_can_be_said() -> None:
-    values = {t.value for t, _ in [*terms._read("terms.csv"), *terms._salter()] if t.kind == "type"}
+    values = {t.value for t, _ in fracture_terms() if t.kind == "type"}
     assert values == {t.value for t in FractureType} - {"unknown"}
 
 
@@ -104,7 +104,7 @@ def test_radlex_identifiers_stand_in_radlex_under_their_preferred_names(real_dat
     with (real_data / "radlex_wrist_subset.csv").open() as f:
         rows = list(csv.DictReader(f))
     radlex_terms = {r["parent_rid"]: r["parent_term"] for r in rows} | {r["rid"]: r["term"] for r in rows}
-    named = {(t.rid, t.preferred) for t, _ in [*terms._read("terms.csv"), *terms._salter()] if t.rid and t.preferred}
+    named = {(t.rid, t.preferred) for t, _ in [*fracture_terms(), *read_terms("remarks.csv")] if t.rid and t.preferred}
     assert {rid: radlex_terms.get(rid) for rid, _ in named} == dict(named)
     assert len(named) >= 20
 
@@ -112,3 +112,4 @@ def test_radlex_identifiers_stand_in_radlex_under_their_preferred_names(real_dat
 def test_a_canonical_value_has_its_identifier() -> None:
     assert radlex("type", "buckle") == "RID4697"
     assert radlex("type", "transverse") == ""
+    assert radlex("other", "negative_ulnar_variance") == "RID4783"
