@@ -1,15 +1,16 @@
 """The rules engine on the hand-written adversarial reports: reports/s of one core, and F1 by field.
 
 There is no peer: no other extractor gives these records. The rate is the median of five passes. The
-engine was written against these reports, so that F1 here says that nothing broke, not how it does on
-others: for that the demo scores sealed reports (`findings_micro_f1`).
+engine was written against these reports, or mended on them after they had been scored blind, so that
+F1 here says that nothing broke, not how it does on others: that stands at the head of each blind file,
+and the demo scores sealed reports (`findings_micro_f1`).
 """
 
 import statistics
 import time
 from typing import Any
 
-from tests.mining_cases import CASES, gold
+from tests.mining_cases import BLIND, CASES, gold
 
 ROUNDS = 5
 
@@ -19,7 +20,7 @@ def measure() -> dict[str, Any]:
     from wristmir_ray.mining.rules import mine
     from wristmir_ray.mining.scoring import findings_f1
 
-    cases = [c for c in CASES if "error" not in c]
+    cases = [c for c in CASES + BLIND if "error" not in c]
     reports = [c["report"] for c in cases]
     seconds = []
     for _ in range(ROUNDS):

@@ -28,9 +28,8 @@ def intact(clause: Clause, context: Context) -> Iterator[Statement]:
                 if any(x.kind == "unsure" and x.first < m.first for x in clause.mentions):
                     yield Statement("fracture", start, end, Presence.UNCERTAIN, regions)
                     continue
-                yield Statement(
-                    "denial", start, end, Presence.ABSENT, [] if whole and not regions else regions, whole=whole
-                )
+                rest = any(x.kind == "extra" for x in clause.mentions)
+                yield Statement("denial", start, end, Presence.ABSENT, regions, whole=whole, rest=rest)
 
 
 def _stands(clause: Clause, m: Mention) -> bool:

@@ -1,12 +1,16 @@
 """A finding in the making, and how its words unite."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wristmir_ray.anatomy import Presence
 from wristmir_ray.mining.findings import Place
+from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.values import Value, Values
 
+ELSEWHERE = "elsewhere"
+"""A bone of another joint: what is said of it is no finding of the wrist."""
 _INCOMPLETE = frozenset({"buckle", "greenstick", "plastic_bowing", "transverse", "oblique"})
 
 
@@ -32,6 +36,10 @@ class Draft:
     weak: bool = False
     sign: bool = False
     """Weak, and without a word of doubt that would make it a possible fracture."""
+    asked: bool = False
+    """The question that opens a report without headings (`?# radius`): a denial answers it."""
+    known: bool = False
+    """The body's first word of it is of one already spoken of (`the fracture`), so that the history may complete it."""
 
     def set(self, name: str, value: Value, section: str) -> None:
         """Give a field its value, or a more precise one; the first word stays otherwise."""
@@ -59,18 +67,32 @@ class Draft:
         return a is None or b is None or (a.value == "acute") == (b.value == "acute")
 
 
-def confirmed(old: Draft, presence: Span) -> Draft:
-    """Return the draft of a fracture of the history that the body confirms: its bone and its type."""
-    evidence = [e for e in old.evidence if e.field in {"region", "fracture_type"}]
-    values = {n: v for n, v in old.values.items() if n == "fracture_type"}
-    return Draft(old.place, old.side, Presence.PRESENT, values, [*evidence, presence])
+def belonging(drafts: Sequence[Draft], place: Place, side: str | None, s: Statement) -> Draft | None:
+    """Return the draft that a statement about this bone belongs to, None where it starts another."""
+    same = [d for d in drafts if d.place is place and (d.side == side or None in (d.side, side))]
+    there = [d for d in same if (d.presence is Presence.ABSENT) == (s.presence is Presence.ABSENT)]
+    fitting = [d for d in there if d.fits(s.values)] if not s.second or len(there) > 1 else []
+    return fitting[-1] if fitting else None
+
+
+def answered(drafts: Sequence[Draft], s: Statement, whole: bool) -> list[Draft]:
+    """Return the drafts without the question that the report opened with, where a denial answers it.
+
+    Args:
+        drafts: so far.
+        s: a denial.
+        whole: whether one without bones is about all bones, not those of a list header.
+    """
+    denied = {p for r in s.regions for p in places(r)}
+    every = whole and s.whole and not s.rest and not s.regions
+    return [d for d in drafts if not (d.asked and (every or d.place in denied))]
 
 
 def _refines(name: str, old: str, new: str) -> bool:
     if name == "fracture_type":
         return new.startswith(old + "_") or (old == "incomplete" and new in _INCOMPLETE)
     if name == "healing":
-        return old == "healing" and new in {"healed", "nonunion"}
+        return (old == "healing" and new in {"healed", "nonunion"}) or (old, new) == ("healed", "nonunion")
     return name == "displacement" and old == "present" and new != "none"
 
 
@@ -81,5 +103,5 @@ def _same_type(a: str, b: str) -> bool:
 
 
 def places(mention: Mention) -> list[Place]:
-    """Return the places a bone's name stands for (`both bones` is two)."""
-    return [Place(v) for v in mention.value.split("+")]
+    """Return the places a bone's name stands for (`both bones` is two, the humerus none)."""
+    return [Place(v) for v in mention.value.split("+") if v != ELSEWHERE]

@@ -15,6 +15,7 @@ from wristmir_ray.mining.values import Value
 _SHAFT = frozenset({"midshaft", "diaphyseal", "shaft", "midshafts"})
 _LONG = frozenset({"distal_radius", "distal_ulna", "distal_radius+distal_ulna"})
 _ORDERS = frozenset({"former", "latter"})
+_ASKS = frozenset({"?", "query", "rule", "r/o", "exclude", "evaluate", "evaluation", "eval"})
 _WHOLE = frozenset({"all", "one", "many", "verb"})
 
 
@@ -23,6 +24,8 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
     regions = _eponym(head) if head.kind == "combo" else head.regions or _fallback(clause, head)
     own = [*head.adjectives, *(following_attributes(clause, head) if not head.planned else [])]
     own += [head.mention] if head.mention.kind == "type" else []
+    if _explained(clause, head):
+        return
     if head.hedge is not None:  # of what may be a fracture, sclerosis is no healing
         own = [a for a in own if not clause.word(a.first).startswith("scler")]
     if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in own):
@@ -49,6 +52,8 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         plural=head.kind == "many",
         ref=_reference(clause, head),
         whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware,
+        rest=head.other or bool(head.adjectives) or any(m.kind == "extra" for m in clause.mentions),
+        question=_asks(clause, head),
     )
     if statement.regions or not head.hedged_regions:
         dealt = list(_dealt(clause, head, statement, context))
@@ -68,6 +73,24 @@ def pronominal(clause: Clause, head: Head) -> Iterator[Statement]:
     if acute and clause.word(clause.first) in {"it", "this", "these"}:
         value = Value("acute", start, head.mention.end)
         yield Statement("attribute", start, head.mention.end, values={"healing": value})
+
+
+def _asks(clause: Clause, head: Head) -> bool:
+    """Whether a question names the fracture (`? fracture`, `rule out fracture`), not `follow-up of a fracture`."""
+    cues = [m for m in clause.mentions if m.kind == "ignore" and m.last < head.mention.first]
+    cues += [head.hedge] if head.hedge is not None else []
+    return any(_ASKS & set(clause.words(c.first, c.last + 1)) for c in cues)
+
+
+def _explained(clause: Clause, head: Head) -> bool:
+    """Whether a sign is said to be something else (`the lucency is typical of a nutrient channel`)."""
+    if head.kind not in {"weak", "lucency"}:
+        return False
+    link = next((m for m in clause.mentions if m.kind == "link" and m.first > head.mention.last), None)
+    if link is None or clause.head_after(link.last) is not None:
+        return False
+    said = next((m for m in clause.mentions if m.first > link.last and m.kind not in {"known", "side"}), None)
+    return said is not None and said.kind == "other"
 
 
 def _placed(clause: Clause, head: Head, region: Mention) -> Mention:

@@ -8,17 +8,19 @@ Rules, in this order:
   the report says `second`, `another`, `separate`.
 - The strongest word wins over the whole body: present, then uncertain, then absent.
 - What the indication or the history claims makes no finding; its bones and their types are what `callus
-  is seen` refers to where the body itself names none (the section stays in the evidence).
+  is seen` refers to where the body itself names none, and of `the fracture` of a bone it may tell the type.
+- The question that opens a report without headings (`?# radius`) is answered by a denial.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from wristmir_ray.anatomy import Presence
-from wristmir_ray.mining.drafts import Draft, Span, confirmed, places
+from wristmir_ray.mining.drafts import Draft, Span, answered, belonging, places
 from wristmir_ray.mining.ellipsis import echoed
 from wristmir_ray.mining.findings import Place
 from wristmir_ray.mining.focus import Focus
+from wristmir_ray.mining.history import History
 from wristmir_ray.mining.sections import BODY
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
@@ -34,13 +36,13 @@ class Ledger:
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
-        self.latents: list[Draft] = []
         self.denials: list[tuple[str | None, Span]] = []
         self.section = "body"
         self.header: list[Mention] = []
         self.header_filled = self.header_open = True
         self.side: str | None = None
         self._focus = Focus()
+        self._history = History()
         self._last: list[tuple[Place, Mention]] = []
         self._named: list[tuple[Place, Mention]] = []
         """Bones that this sentence has named without saying anything of them."""
@@ -62,8 +64,11 @@ class Ledger:
 
     def add(self, statement: Statement, latent: bool) -> None:
         """Take one statement; `latent`: its section makes no findings."""
-        if len(self.drafts) >= _MAX_DRAFTS:
+        elsewhere = bool(statement.regions) and not any(places(r) for r in statement.regions)
+        if elsewhere or len(self.drafts) >= _MAX_DRAFTS:
             return
+        if statement.presence is Presence.ABSENT and not latent:
+            self.drafts = answered(self.drafts, statement, whole=not self.header)
         if statement.kind == "echo":
             statement.regions = statement.regions or self.header
             told = echoed(self._said, statement) if statement.regions else None
@@ -149,12 +154,11 @@ class Ledger:
             self._update(draft, s)
 
     def _describe(self, place: Place, mention: Mention, side: str | None, s: Statement) -> None:
-        found = [
-            d for d in self.drafts if d.place is place and d.side in (side, None) and d.presence is not Presence.ABSENT
-        ]
+        there = (d for d in self.drafts if d.place is place and d.presence is not Presence.ABSENT)
+        found = [d for d in there if d.side in (side, None)]
         if found:
             self._update(found[-1], s)
-        elif "healing" in s.values or any(d.place is place for d in self.latents):
+        elif "healing" in s.values or self._history.names(place):
             self._open(place, mention, side, s)
 
     def _answer(self, s: Statement) -> None:
@@ -176,11 +180,7 @@ class Ledger:
             return
         if self.section in BODY:  # what an earlier exam showed is what this one is about
             self._past = self._topic = [(p, r) for r in s.regions for p in places(r)] or self._topic
-        for mention in s.regions:
-            for place in places(mention):
-                draft = Draft(place, side, s.presence)
-                self._record(draft, mention, s)
-                self.latents.append(draft)
+        self._history.hear(s, side, self.section)
 
     # ------------------------------------------------------------ drafts
 
@@ -196,8 +196,7 @@ class Ledger:
         out: list[Draft] = []
         if not s.values or any(d.presence is not Presence.ABSENT for d in self.drafts):
             return out
-        for old in {(d.place, d.side): d for d in self.latents}.values():
-            draft = confirmed(old, Span("presence", s.start, s.end, self.section))
+        for draft in self._history.confirmed(Span("presence", s.start, s.end, self.section)):
             self.drafts.append(draft)
             self._focus.take(draft)
             out.append(draft)
@@ -209,13 +208,11 @@ class Ledger:
 
     def _open(self, place: Place, mention: Mention, side: str | None, s: Statement) -> None:
         """Find the draft that a statement about this bone belongs to, or start one; record it."""
-        same = [d for d in self.drafts if d.place is place and (d.side == side or None in (d.side, side))]
-        there = [d for d in same if (d.presence is Presence.ABSENT) == (s.presence is Presence.ABSENT)]
-        fitting = [d for d in there if d.fits(s.values)] if not s.second or len(there) > 1 else []
-        if fitting:
-            draft = fitting[-1]
-        else:
+        draft = belonging(self.drafts, place, side, s)
+        if draft is None:
             draft = Draft(place, side, s.presence, weak=s.head in _SIGN_HEADS, sign=s.sign)
+            draft.known = s.known or s.kind == "attribute"
+            draft.asked = s.question and self.section == "body" and not self.drafts
             self.drafts.append(draft)
         draft.side = draft.side or side
         self._record(draft, mention, s)
@@ -234,6 +231,7 @@ class Ledger:
             draft.weak &= not named
             draft.sign &= s.sign
             if named or _RANK[s.presence] > _RANK[draft.presence]:
+                draft.asked = False
                 draft.presence = s.presence
                 draft.evidence = [e for e in draft.evidence if e.field != "presence"]
                 draft.evidence.append(Span("presence", s.start, s.end, self.section))
@@ -247,4 +245,6 @@ class Ledger:
     def close(self) -> list[Draft]:
         """Return the findings of the report."""
         there = any(d.presence is not Presence.ABSENT for d in self.drafts)
+        for draft in self.drafts:
+            self._history.complete(draft)
         return conclude(self.drafts, self.denials + ([] if there else self._line_denials))

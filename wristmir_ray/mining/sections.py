@@ -96,6 +96,7 @@ def split_sections(text: str) -> list[Section]:
     """Return the sections in order; text before the first heading is `body`."""
     marks = [(m.start(), m.end(), m.lastgroup or "body") for m in _HEADING.finditer(text) if _stands(text, m)]
     marks = [(a, b, _in_place(text[a:b], kind, [k for _, _, k in marks[:i]])) for i, (a, b, kind) in enumerate(marks)]
+    marks = _superseded(text, marks)
     found = [m for m in _TITLE.finditer(text) if not _STATES.search(m.group("title"))]
     titles = [(m.start("title"), m.end(), "title") for m in found]
     taken = [(a, b) for a, b, _ in marks]
@@ -120,6 +121,13 @@ def _in_place(heading: str, kind: str, before: Sequence[str]) -> str:
     """Return what a heading means where it stands: `Details:` below a result are findings, above they are history."""
     summed_up = not BODY.isdisjoint(before)
     return "findings" if summed_up and kind == "history" and _DETAILS.fullmatch(heading) else kind
+
+
+def _superseded(text: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Let a preliminary reading be another's claim where a final one follows."""
+    final = max((a for a, b, _ in marks if "final" in text[a:b].lower()), default=-1)
+    early = re.compile(r"wet|prelim|initial", re.IGNORECASE)
+    return [(a, b, "comparison" if a < final and early.search(text, a, b) else kind) for a, b, kind in marks]
 
 
 def _with_unknown(text: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:

@@ -38,6 +38,10 @@ class Statement:
     plural: bool = False
     whole: bool = False
     """A denial of every bone."""
+    rest: bool = False
+    """A denial of what was not told before, or of one kind alone (`no other fracture`, `no displaced fracture`)."""
+    question: bool = False
+    """It asks (`? fracture`, `query fracture`, `rule out fracture`)."""
     ref: str = ""
     """former, latter or both; of an echo: same, yes, no or maybe."""
     side: str | None = None

@@ -84,6 +84,11 @@ def _salter() -> list[tuple[Term, str]]:
             out.append((term, " ".join(f"{name} {between} {n}".split())))
         for n in numerals.split():
             out += [(term, f"type {n} {w}") for w in (*_SALTER, "physeal", "growth plate", "epiphyseal")]
+            out += [
+                (term, f"{word} {n} of {w}")
+                for word in ("type", "grade")
+                for w in ("salter harris", "the salter harris")
+            ]
             out += [(term, f"grade {n} {w}") for w in _SALTER] + [(term, f"{n} {w}") for w in _SALTER[:1]]
         out += [(term, f"sh{n}") for n in numerals.split()] + [(term, f"salter{grade}")]
         grades = Term("grade", value, rid[value], "")

@@ -66,6 +66,52 @@ def test_a_fracture_of_the_history_that_the_body_confirms_keeps_its_section() ->
     }
 
 
+@pytest.mark.parametrize(
+    ("history", "findings", "kind"),
+    [
+        ("SH-II fracture of the distal radius.", "The fracture of the distal radius is healing.", "salter_harris_ii"),
+        ("SH-II fracture of the distal radius.", "Periosteal new bone at the distal radius.", "salter_harris_ii"),
+        ("SH-II fracture of the distal radius.", "There is a healing fracture of the distal radius.", "unknown"),
+        ("Rule out SH-II fracture of the distal radius.", "The distal radius fracture is healing.", "unknown"),
+        ("SH-II fracture of the distal ulna.", "The fracture of the distal radius is healing.", "unknown"),
+        ("Buckle or SH-II fracture of the distal radius.", "The buckle fracture of the radius is healing.", "buckle"),
+    ],
+)
+def test_the_history_tells_the_type_of_the_fracture_that_the_body_calls_known(
+    history: str, findings: str, kind: str
+) -> None:
+    (finding,) = mine(f"HISTORY: {history}\nFINDINGS: {findings}").findings
+    assert finding.fracture_type == kind
+    sections = {e.section for e in finding.evidence if e.field == "fracture_type"}
+    assert sections == ({"unknown": set(), "buckle": {"findings"}}.get(kind, {"history"}))
+
+
+@pytest.mark.parametrize(
+    ("report", "presence"),
+    [
+        ("?# distal radius.\nNo # seen.", "absent"),
+        ("Query distal radius fracture.\nThe distal radius is intact.", "absent"),
+        ("?# distal radius.\nNo other fracture.", "uncertain"),
+        ("?# distal radius.\nNo displaced fracture.", "uncertain"),
+        ("?# distal radius.\nDistal ulna intact.", "uncertain"),
+        ("FINDINGS: ?# distal radius. No fracture elsewhere.", "uncertain"),
+        ("PRELIMINARY REPORT: Fracture of the distal radius.\nFINAL REPORT: No fracture.", "absent"),
+        ("PRELIMINARY REPORT: Fracture of the distal radius.", "present"),
+    ],
+)
+def test_a_question_is_answered_and_a_final_reading_stands(report: str, presence: str) -> None:
+    assert next(f.presence for f in mine(f"Wrist. {report}").findings if f.region == "distal_radius") == presence
+
+
+def test_what_is_said_of_another_joint_is_no_finding() -> None:
+    record = mine("ELBOW AND WRIST. Supracondylar fracture of the humerus. No fracture of the distal radius.")
+    assert [(f.region, f.presence) for f in record.findings] == [("distal_radius", "absent")]
+
+
+def test_a_sign_that_is_explained_is_no_fracture() -> None:
+    assert not mine("Wrist. An oblique lucency of the distal radius is typical of a nutrient channel.").findings
+
+
 def test_a_report_longer_than_the_bound_is_refused() -> None:
     with pytest.raises(Reject) as caught:
         mine("Wrist. " + "é" * MAX_REPORT_BYTES)
