@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from wristmir_ray.mining.clauses import HEAD_KINDS, JOINS, LIGHT, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
+from wristmir_ray.mining.clauses import BE, HEAD_KINDS, JOINS, LIGHT, NOUNS, PREPOSITIONS, SIGNS, Clause, Head
 from wristmir_ray.mining.terms import Mention
 
 
@@ -47,11 +47,17 @@ class _Claims:
             mere = head.kind == "injury" and not any(a.kind == "type" for a in head.adjectives)
             if mere and head.regions and not following.regions and self.clause.word(following.first - 1) in {"a", "an"}:
                 following.regions = list(head.regions)  # `injury of the radius with a comminuted fracture`
-        signs = [h for h in self.clause.heads if h.kind in {"weak", "lucency"} and h.regions]
+        signs = [h for h in self.clause.heads if h.regions and (h.kind in {"weak", "lucency"} or self._is_unlike(h))]
         real = [h for h in self.clause.heads if h.kind not in SIGNS and not h.regions]
         if len(signs) == 1 and len(real) == 1:
             real[0].regions = signs[0].regions
             self.clause.heads = [h for h in self.clause.heads if h is not signs[0]]
+
+    def _is_unlike(self, head: Head) -> bool:
+        """Whether a fragment is said not to be a fracture (`the fragment at the styloid is not a fracture`)."""
+        following = self.clause.head_after(head.mention.last)
+        between = self.clause.words(head.mention.last, following.first) if following is not None else []
+        return head.kind == "part" and "not" in between and not BE.isdisjoint(between)
 
     def _deal_out(self) -> None:
         """Read `two fractures of the distal radius: a buckle fracture and an oblique fracture` as two."""

@@ -16,6 +16,8 @@ from wristmir_ray.mining.terms import Mention
 
 _NEW = frozenset(["a", "an", "there", "the", "which", "this", "also", "now", "it", "they", "its"])
 _ENDS_NEGATION = frozenset(["with", "due", "despite", "following", "after", "since", "from", "because"])
+_SUGGESTS = frozenset({"suggest", "indicate", "support", "imply"})
+"""Verbs of what a denied sign would mean: `no callus to indicate a healing fracture`."""
 _NOT_REACH = 5
 _MODIFIED = frozenset({"type", "typeweak", "disp", "heal", "degree", "align", "ang", "angdir"})
 _NOUNS = frozenset({("disp", "noun"), ("ang", "noun"), ("heal", "healing_sign"), ("heal", "healing")})
@@ -228,7 +230,7 @@ class _Scan:
         new = following in _NEW and not (following in {"a", "an"} and word == "or")
         if self.hedge is not None and i == self.hedge.last + 1 and word == ",":
             return  # `suspicious for, but not diagnostic of, a fracture`
-        if word in PREPOSITIONS and self.denied_noun:
+        if word in PREPOSITIONS and self.denied_noun and following not in _SUGGESTS:
             self.blocked = True
         if (
             word == ":"

@@ -29,7 +29,8 @@ def intact(clause: Clause, context: Context) -> Iterator[Statement]:
                     yield Statement("fracture", start, end, Presence.UNCERTAIN, regions)
                     continue
                 rest = any(x.kind == "extra" for x in clause.mentions)
-                yield Statement("denial", start, end, Presence.ABSENT, regions, whole=whole, rest=rest)
+                ref = "it" if not found and clause.word(clause.first) in {"it", "this", "they", "these"} else ""
+                yield Statement("denial", start, end, Presence.ABSENT, regions, whole=whole, rest=rest, ref=ref)
 
 
 def _stands(clause: Clause, m: Mention) -> bool:

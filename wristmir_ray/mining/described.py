@@ -107,7 +107,7 @@ def attributes(clause: Clause, context: Context) -> Iterator[Statement]:
     groups: dict[tuple[str, tuple[int, ...]], list[Mention]] = {}
     refs = [m for m in clause.mentions if m.kind in {"former", "latter"} or _is_both(clause, m)]
     for m in loose(clause):
-        if _target(clause, m) is None and not _shared(clause, m):
+        if _target(clause, m) is None and not _shared(clause, m) and not _is_of_fat(clause, m):
             key = next((x.kind for x in reversed(refs) if x.first < m.first), refs[0].kind if refs else "")
             key = "both" if key == "neg" else key
             groups.setdefault((key, tuple(r.first for r in bearers(clause, m))), []).append(m)
@@ -121,6 +121,13 @@ def attributes(clause: Clause, context: Context) -> Iterator[Statement]:
             end = max((v.end for v in spans), default=mentions[-1].end)
             kind = "fracture" if "fracture_type" in values and _is_gapped(clause, regions) else "attribute"
             yield Statement(kind, start, end, regions=regions, values=values, ref=ref, head="type")
+
+
+def _is_of_fat(clause: Clause, m: Mention) -> bool:
+    """Whether a soft tissue is what is displaced (`the fat stripe is displaced`)."""
+    near = [x for x in clause.mentions if x.last < m.first and x.kind not in {"verb", "degree", "copula"}]
+    words = clause.words(near[-1].first, near[-1].last + 1) if near and near[-1].kind == "other" else []
+    return m.kind == "disp" and bool({"fat", "stripe", "pad", "plane", "quadratus"} & set(words))
 
 
 def _is_gapped(clause: Clause, regions: list[Mention]) -> bool:

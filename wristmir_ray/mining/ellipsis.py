@@ -17,6 +17,10 @@ _ANSWERS = dict.fromkeys(
     ("no", "nil", "none", "nothing", "negative", "neg", "not present", "excluded", "absent"), Presence.ABSENT
 )
 _ANSWERS |= dict.fromkeys(("yes", "confirmed", "positive", "present"), Presence.PRESENT)
+_DENIALS = [[w, v, "not"] for w in ("it", "this", "they") for v in ("is", "was", "does", "are", "do", "has")]
+_DENIALS += [["none", v] for v in ("demonstrated", "found", "detected", "shown", "evident", "visible")] + [
+    ["there", "is", "none"]
+]
 _TIME = frozenset(
     {"today", "now", "currently", "there", "here", "on", "the", "present", "current", "this", "these", "views", "view"}
     | {"study", "exam", "examination", "films", "radiographs", "visible", "found", "present", "presently"}
@@ -47,6 +51,8 @@ def read_answer(clause: Clause) -> Statement | None:
     words = [w for w in clause.words(clause.first, clause.last) if w not in {"seen", "identified", ".", ",", "!"}]
     tokens = clause.tokens
     bare = [w for w in words if w not in _TIME and w not in BE]
+    if words in _DENIALS and _opens(clause):
+        return Statement("answer", tokens[clause.first].start, tokens[clause.last - 1].end, Presence.ABSENT)
     if (
         bare in (["none"], ["it", "intact"], ["it", "normal"], ["nothing"])
         and len(bare) < len(words)

@@ -8,6 +8,7 @@ from wristmir_ray.mining.attributes import read_values
 from wristmir_ray.mining.clauses import Clause, Head
 from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.described import following_attributes
+from wristmir_ray.mining.nuances import asks, contrasts, explained, further
 from wristmir_ray.mining.statements import MAX_SPAN, Statement
 from wristmir_ray.mining.terms import Mention, Term
 from wristmir_ray.mining.values import Value
@@ -15,7 +16,6 @@ from wristmir_ray.mining.values import Value
 _SHAFT = frozenset({"midshaft", "diaphyseal", "shaft", "midshafts"})
 _LONG = frozenset({"distal_radius", "distal_ulna", "distal_radius+distal_ulna"})
 _ORDERS = frozenset({"former", "latter"})
-_ASKS = frozenset({"?", "query", "rule", "r/o", "exclude", "evaluate", "evaluation", "eval"})
 _WHOLE = frozenset({"all", "one", "many", "verb"})
 
 
@@ -24,7 +24,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
     regions = _eponym(head) if head.kind == "combo" else head.regions or _fallback(clause, head)
     own = [*head.adjectives, *(following_attributes(clause, head) if not head.planned else [])]
     own += [head.mention] if head.mention.kind == "type" else []
-    if _explained(clause, head):
+    if explained(clause, head):
         return
     if head.hedge is not None:  # of what may be a fracture, sclerosis is no healing
         own = [a for a in own if not clause.word(a.first).startswith("scler")]
@@ -46,14 +46,14 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         values=values,
         head=_kind(head),
         known=head.known or head.kind in {"part", "compound"},
-        second=head.second,
+        second=head.second or further(clause, head),
         sign=_is_sign(head),
         latent=head.latent,
         plural=head.kind == "many",
         ref=_reference(clause, head),
-        whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware,
+        whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware and not contrasts(clause, head),
         rest=head.other or bool(head.adjectives) or any(m.kind == "extra" for m in clause.mentions),
-        question=_asks(clause, head),
+        question=asks(clause, head),
     )
     if statement.regions or not head.hedged_regions:
         dealt = list(_dealt(clause, head, statement, context))
@@ -75,24 +75,6 @@ def pronominal(clause: Clause, head: Head) -> Iterator[Statement]:
         yield Statement("attribute", start, head.mention.end, values={"healing": value})
 
 
-def _asks(clause: Clause, head: Head) -> bool:
-    """Whether a question names the fracture (`? fracture`, `rule out fracture`), not `follow-up of a fracture`."""
-    cues = [m for m in clause.mentions if m.kind == "ignore" and m.last < head.mention.first]
-    cues += [head.hedge] if head.hedge is not None else []
-    return any(_ASKS & set(clause.words(c.first, c.last + 1)) for c in cues)
-
-
-def _explained(clause: Clause, head: Head) -> bool:
-    """Whether a sign is said to be something else (`the lucency is typical of a nutrient channel`)."""
-    if head.kind not in {"weak", "lucency"}:
-        return False
-    link = next((m for m in clause.mentions if m.kind == "link" and m.first > head.mention.last), None)
-    if link is None or clause.head_after(link.last) is not None:
-        return False
-    said = next((m for m in clause.mentions if m.first > link.last and m.kind not in {"known", "side"}), None)
-    return said is not None and said.kind == "other"
-
-
 def _placed(clause: Clause, head: Head, region: Mention) -> Mention:
     """Return the bone, as one of the forearm where the head says so (`midshaft fracture of the ulna`)."""
     lead = clause.words(max(clause.first, head.first - 2), head.mention.first)
@@ -103,7 +85,7 @@ def _placed(clause: Clause, head: Head, region: Mention) -> Mention:
 
 def _reference(clause: Clause, head: Head) -> str:
     """Return the word before a head that says which fractures it describes (`both are of buckle type`)."""
-    kinds = _ORDERS | ({"both"} if head.kind == "type" and not head.regions else set())
+    kinds = _ORDERS | ({"both"} if head.kind in {"type", "part"} and not head.regions else set())
     return next((m.kind for m in reversed(clause.mentions) if m.kind in kinds and m.last < head.first), "")
 
 

@@ -32,6 +32,8 @@ def mark_latent(clause: Clause) -> None:
             advised = head.hedge is not None and clause.word(head.hedge.first).startswith("consider")
             if not m.first < head.mention.first < reach or advised:
                 continue
+            if head.neg is not None and head.neg.kind == "negpost":
+                continue  # `the clinical concern for a fracture is not borne out`
             head.planned = m.kind == "ignore" and m.value == "plan" and head.known and bool(head.regions)
             head.latent |= not head.planned
 

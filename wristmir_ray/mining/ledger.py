@@ -133,6 +133,9 @@ class Ledger:
 
     def _denial(self, s: Statement, side: str | None) -> None:
         regions = s.regions or self._heading(s)
+        if s.ref == "it" and self._named:  # `concern about the styloid; this is normal`
+            self._open_all(self._named, side, s)
+            return
         self._open_all([(p, r) for r in regions for p in places(r)], side, s)
         if s.whole and (s.regions or not regions):
             self._deny_all(s, side)

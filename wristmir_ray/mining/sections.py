@@ -29,7 +29,7 @@ def _headings() -> str:
 
 _HEADING = re.compile(
     r"(?:(?<=\n)|\A|(?<=[.;!?\]|]\s)|(?<=[.;!?]\s\s)|(?<=//\s)|(?<=//))[ \t>*#_]*(?:" + _headings() + r")"
-    r"[ \t*_]*(?:\(?[ \t]*(?:right|left|bilateral)?[ \t]*\)?)"
+    r"[ \t*_]*(?:\([^()\n]{0,40}\)|[ \t]*(?:right|left|bilateral)?[ \t]*)"
     r"(?::+|[ \t]+[-\u2013\u2014]+(?=[ \t\n])|[ \t]*(?=\r?\n))",
     re.IGNORECASE,
 )
@@ -41,6 +41,8 @@ _TITLE = re.compile(
     r"(?::|\.?[ \t]*(?=\n)|\.(?=[ \t]))",
     re.IGNORECASE,
 )
+_EARLY, _LATE = re.compile(r"wet|prelim|initial", re.IGNORECASE), re.compile(r"final|attending", re.IGNORECASE)
+_AGREES = re.compile(r"\W*(?:i |we )?(?:agree|concur|confirm)", re.IGNORECASE)
 _DETAILS = re.compile(r"[\W_]*(?:details?|notes?|information|info|data|background)[\W_]*", re.IGNORECASE)
 _UNKNOWN = re.compile(r"(?:(?<=\n)|\A)[ \t>*#_]*(?P<label>[A-Za-z][A-Za-z&/' -]{0,30}?)[ \t*_]*:(?=[ \t*\n])")
 _BONE_LABEL = re.compile(
@@ -50,7 +52,8 @@ _BONE_LABEL = re.compile(
 )
 _STATES = re.compile(
     r"fract|drf|displ|s/p|position|\bf?fx|#|normal|unremark|negative|\bno\b|intact|show|demonstr|reveal|confirm|compar|prior|previous|which|recommend"
-    r"|repeat|follow|obtained|suggest|healing|\bthere\b|may be|lucen|cort|\bseen|\bonly\b|on (?:one|the)|visib",
+    r"|repeat|follow(?!-up\s*$)|obtained|suggest|healing|\bthere\b|may be|lucen|cort|\bseen|\bonly\b"
+    r"|on (?:one|the)|visib",
     re.IGNORECASE,
 )
 """Words of a sentence: a line with one of them is no title, though it speaks of radiographs."""
@@ -125,9 +128,12 @@ def _in_place(heading: str, kind: str, before: Sequence[str]) -> str:
 
 def _superseded(text: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     """Let a preliminary reading be another's claim where a final one follows."""
-    final = max((a for a, b, _ in marks if "final" in text[a:b].lower()), default=-1)
-    early = re.compile(r"wet|prelim|initial", re.IGNORECASE)
-    return [(a, b, "comparison" if a < final and early.search(text, a, b) else kind) for a, b, kind in marks]
+    early = [a for a, b, _ in marks if _EARLY.search(text, a, b)]
+    late = [a for a, b, _ in marks if _LATE.search(text, a, b) and early and a > early[0]]
+    if not late or _AGREES.match(text, next(b for a, b, _ in marks if a == late[0])):
+        return marks
+    kinds = dict.fromkeys((a for a in early if a < late[0]), "comparison") | dict.fromkeys(late, "impression")
+    return [(a, b, kinds.get(a, kind)) for a, b, kind in marks]
 
 
 def _with_unknown(text: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:

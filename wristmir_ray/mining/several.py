@@ -6,7 +6,7 @@ Each becomes a head of its own, or one head that counts twice where nothing tell
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from wristmir_ray.mining.clauses import ADJECTIVES, JOINS, NOUNS, Clause, Head
+from wristmir_ray.mining.clauses import ADJECTIVES, BE, JOINS, NOUNS, Clause, Head
 from wristmir_ray.mining.terms import Mention, Term
 
 _COUNTS = frozenset({"two", "2", "pair", "twin", "double"})
@@ -23,6 +23,7 @@ _ITEM = Term("proform", "one", "", "")
 def tell_apart(clause: Clause) -> None:
     """Give a clause's fractures of one bone heads of their own."""
     _twinned(clause)
+    _coordinated(clause)
     for head in list(clause.heads):
         if head in clause.heads and _is_counted(clause, head):
             _deal(clause, head)
@@ -61,7 +62,7 @@ def _deal(clause: Clause, head: Head) -> None:
     for k, m in enumerate(items):
         found = own.get(m.first)
         if found is None:
-            found = Head(m, m.first)
+            found = Head(m, m.first, adjectives=[a for a in clause.mentions if a.kind in ADJECTIVES and _within(a, m)])
             _enter(clause, m)
             clause.heads.append(found)
         found.regions, found.second = list(head.regions), k > 0
@@ -87,6 +88,9 @@ def _items(clause: Clause, head: Head) -> list[Mention]:
                 Mention(follower.mention.term, i, follower.mention.last, follower.mention.start, follower.mention.end)
             )
             i = follower.mention.last
+        elif (noun := _typed_noun(clause, i)) is not None:
+            out.append(Mention(noun.term, i, noun.last, clause.tokens[i].start, noun.end))
+            i = noun.last
         elif clause.word(i) in _OPENERS and _is_item(clause, i):
             last = i + (clause.word(i + 1) == "one")
             out.append(Mention(_ITEM, i, last, clause.tokens[i].start, clause.tokens[last].end))
@@ -95,6 +99,20 @@ def _items(clause: Clause, head: Head) -> list[Mention]:
     if not out:
         out = _typed(clause, head)
     return out
+
+
+def _within(a: Mention, m: Mention) -> bool:
+    return m.first <= a.first and a.last <= m.last
+
+
+def _typed_noun(clause: Clause, i: int) -> Mention | None:
+    """Return the type that an article at token `i` opens, where it stands for the fracture (`a healed torus`)."""
+    k = i + 1
+    while clause.word(i) in {"a", "an"} and (m := clause.starting.get(k)) is not None and m.kind in ADJECTIVES:
+        if m.kind == "type":
+            return None if any(h.first <= m.first <= h.mention.first for h in clause.heads) else m
+        k = m.last + 1
+    return None
 
 
 def _is_item(clause: Clause, i: int) -> bool:
@@ -143,6 +161,40 @@ def _twinned(clause: Clause) -> None:
             clause.heads.insert(clause.heads.index(head), before)
 
 
+def _coordinated(clause: Clause) -> None:
+    """Read `transverse and healing buckle fractures of the radius` as two fractures, each with its own words."""
+    for head in list(clause.heads):
+        if head.kind != "many" or not _single(head.regions):
+            continue
+        types = [a for a in head.adjectives if a.kind == "type"]
+        words = clause.words(types[0].last + 1, types[-1].first) if types else []
+        if len(types) == 2 and types[0].value != types[1].value and {"and", "&"} & set(words):
+            own = [a for a in head.adjectives if a.first <= types[0].first]
+        elif len(types) == 1:
+            own = _left_of(clause, head, types[0])
+        else:
+            continue
+        if own:
+            kept = [a for a in head.adjectives if a not in own]
+            first = Head(own[-1], own[0].first, list(head.regions), own)
+            head.adjectives, head.second = kept, True
+            clause.claimed.update(a.first for a in own)
+            clause.heads.insert(clause.heads.index(head), first)
+
+
+def _left_of(clause: Clause, head: Head, own: Mention) -> list[Mention]:
+    """Return the adjectives joined to a head by `and`, a type of their own among them, else nothing."""
+    i = head.first - 1
+    if clause.word(i) not in {"and", "&"}:
+        return []
+    left = clause.ending.get(i - 1) or clause.ending.get(i - 2)  # `transverse metaphyseal and ...`
+    out: list[Mention] = []
+    while left is not None and left.kind in ADJECTIVES and left.first not in clause.claimed:
+        out.insert(0, left)
+        left = clause.ending.get(left.first - 1)
+    return out if out and out[-1].kind == "type" and out[-1].value != own.value else []
+
+
 def _joined(clause: Clause) -> None:
     """Give `and an oblique fracture` the bone of the fracture before it, or both the bone after them."""
     for before, head in pairwise(list(clause.heads)):
@@ -159,6 +211,8 @@ def _joined(clause: Clause) -> None:
             "distally",
         }:
             i -= 1
+        if clause.word(i + 1) in BE:
+            continue  # `extends to the physis and is a Salter-Harris II fracture`
         joined = clause.word(i) in JOINS and (
             clause.word(i) == "and" or clause.word(i - 1) == "and" or head.second or proform
         )

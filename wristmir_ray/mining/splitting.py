@@ -32,7 +32,7 @@ def split_clauses(tokens: Sequence[Token], mentions: Sequence[Mention], first: i
         there = word == "there" and following in {"is", "are", "was", "were", "has"} and said(begin, i)
         if word == "--" and i > begin and _adds_attributes(tokens, at, begin, i):
             continue
-        there = there or (i > begin and _opens_echo(tokens, at, i))
+        there = there or (i > begin and (_opens_echo(tokens, at, i) or _leaves_aside(tokens, at, begin, i)))
         if word in {";", "--"} or i in breaks or there or i - begin >= _MAX_TOKENS:
             if i > begin:
                 yield _clause(tokens, mentions, begin, i, colon)
@@ -65,6 +65,18 @@ def _opens_echo(tokens: Sequence[Token], at: dict[int, Mention], i: int) -> bool
     if tokens[i].text not in AS or i + 1 >= len(tokens) or tokens[i + 1].text not in AUXILIARIES:
         return False
     return any(k in at and at[k].kind == "region" for k in range(i + 2, i + 3 + MAX_GAP))
+
+
+def _leaves_aside(tokens: Sequence[Token], at: dict[int, Mention], begin: int, i: int) -> bool:
+    """Whether a join at token `i` ends an aside (`which is displaced, and a buckle fracture of the ulna`)."""
+    lead = i + (tokens[i].text == ",")
+    article = lead + (lead < len(tokens) and tokens[lead].text == "and")
+    if article == i or article >= len(tokens) or tokens[article].text not in {"a", "an"}:
+        return False
+    aside = next((k for k in range(i - 1, begin, -1) if tokens[k].text == "which"), None)
+    fractured = any(k in at and at[k].kind in HEAD_KINDS for k in range(begin, aside or begin))
+    ahead = next((m for k, m in sorted(at.items()) if k > i and m.kind in {*HEAD_KINDS, "intact", "other"}), None)
+    return aside is not None and fractured and ahead is not None and ahead.kind in HEAD_KINDS
 
 
 def _is_elliptic(tokens: Sequence[Token], at: dict[int, Mention], first: int) -> bool:

@@ -43,5 +43,5 @@ class Statement:
     question: bool = False
     """It asks (`? fracture`, `query fracture`, `rule out fracture`)."""
     ref: str = ""
-    """former, latter or both; of an echo: same, yes, no or maybe."""
+    """former, latter or both; of a denial: it; of an echo: same, yes, no or maybe."""
     side: str | None = None
