@@ -83,6 +83,8 @@ class ErrorCode(StrEnum):
     EMPTY_REPORT = "empty_report"
     REPORT_TOO_LONG = "report_too_long"
     NOT_A_WRIST_REPORT = "not_a_wrist_report"
+    NOT_ENGLISH = "not_english"
+    """The report is in a language that mining does not read."""
     INVALID_RECORD = "invalid_record"
     NO_ANSWER = "no_answer"
     """The language model gave none: its endpoint, its engine or the time ran out; `failure_class` says which."""

@@ -112,6 +112,7 @@ FINDINGS = Table(
         ("tokens_cached", pa.int32()),
         ("tokens_out", pa.int32()),
         ("attempts", pa.int32()),
+        ("flags", pa.list_(pa.string())),
         ("side", pa.string()),
         ("views", pa.list_(pa.string())),
         ("bone_quality", pa.string()),
@@ -123,7 +124,7 @@ FINDINGS = Table(
         ("evidence", pa.list_(EVIDENCE)),
     ),
 )
-"""A row is one report's structured record; status is ok, repaired or rejected."""
+"""A row is one report's structured record; status is ok, repaired or rejected; flags are those of `mining/flags.py`."""
 
 ATTEMPTS = Table(
     "attempts", ("report_id",), pa.schema([*FINDINGS.schema, ("text", pa.string()), ("hint", pa.string())])

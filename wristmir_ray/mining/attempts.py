@@ -8,13 +8,19 @@ import pyarrow as pa
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.mining.answers import AnswerFailure, FailureClass, read_answer
 from wristmir_ray.mining.findings import RECORD_FIELDS, Record
+from wristmir_ray.mining.flags import flags
 from wristmir_ray.mining.rules import mine
 from wristmir_ray.schemas import ATTEMPTS, conform
 
 STAGE = "mine_reports"
 OPEN = "open"
 """Status of a report that has not been asked for yet (no hint), or that gets a second try (with one)."""
-_REFUSED = {ErrorCode.EMPTY_REPORT, ErrorCode.REPORT_TOO_LONG, ErrorCode.NOT_A_WRIST_REPORT}
+_REFUSED = {
+    ErrorCode.EMPTY_REPORT,
+    ErrorCode.REPORT_TOO_LONG,
+    ErrorCode.NOT_ENGLISH,
+    ErrorCode.NOT_A_WRIST_REPORT,
+}
 ANSWERS = pa.schema(
     [
         ("report_id", pa.string()),
@@ -39,7 +45,7 @@ def refuse_reports(batch: pa.Table, *, lead: Mapping[str, Any]) -> pa.Table:
     """Settle what no model needs to read, and leave the rest open.
 
     Columns: report_id, text, error, error_stage, error_message -> ATTEMPTS. 1:1.
-    Rejects: empty_report, report_too_long, not_a_wrist_report, and what came with an error. An open
+    Rejects: empty_report, report_too_long, not_english, not_a_wrist_report, and what came with an error. An open
     row has status `open`.
     """
     return conform([_refuse(row, lead) for row in batch.to_pylist()], ATTEMPTS)
@@ -80,7 +86,8 @@ def _judge(row: Mapping[str, Any], lead: Mapping[str, Any], attempt: int) -> dic
         return {**own, **rejected(e.failure, e.hint)}
     except Exception as e:  # an answer that breaks our own code is one bad row, never a dead job
         return {**own, "status": "rejected", "failure_class": "stage_failed", **reject_columns(e, STAGE)}
-    return {**own, "status": "ok" if attempt == 1 else "repaired", **stored(record)}
+    seen = flags(row["text"], record)
+    return {**own, "status": "ok" if attempt == 1 else "repaired", "flags": seen, **stored(record)}
 
 
 def rejected(failure: FailureClass, message: str) -> dict[str, Any]:

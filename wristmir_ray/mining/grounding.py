@@ -1,5 +1,6 @@
 """Where a model's quote stands in the report: letter for letter, else but for case and white space; never fuzzy."""
 
+from wristmir_ray.mining.instructions import without_instructions
 from wristmir_ray.mining.sections import BODY, split_sections
 
 ANYWHERE = "body"
@@ -7,16 +8,17 @@ ANYWHERE = "body"
 
 
 class Locator:
-    """Finds quotes in one report.
+    """Finds quotes in one report; what speaks to its reader holds none.
 
     Args:
         report: its text.
     """
 
     def __init__(self, report: str) -> None:
-        self._report = report
-        self._sections = split_sections(report)
-        self._plain, self._offsets = _folded(report)
+        self._original = report
+        self._report = without_instructions(report)
+        self._sections = split_sections(self._report)
+        self._plain, self._offsets = _folded(self._report)
 
     def find(self, quote: str) -> tuple[int, int] | None:
         """Return the characters [start, end) that a quote stands for, or None where it does not stand.
@@ -31,7 +33,7 @@ class Locator:
 
     def text(self, start: int, end: int) -> str:
         """Return the report's own characters [start, end)."""
-        return self._report[start:end]
+        return self._original[start:end]
 
     def section(self, start: int) -> str:
         """Return the kind of section that a character stands in."""

@@ -31,6 +31,7 @@ from wristmir_ray.mining.statistics import markdown, plot, table3
 from wristmir_ray.schemas import ATTEMPTS, CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table
 from wristmir_ray.tablerun import Output, TableRun, run_tables
 
+_COUNTED = ("status", "flags", "findings", "evidence")
 _TOKENS = ("tokens_in", "tokens_cached", "tokens_out")
 _EXAM = ["source_id", "exam_id", "report_id", "laterality", "view", "split"]
 
@@ -209,9 +210,11 @@ def _finding_facts(fragments: pads.Dataset | None) -> dict[str, Any]:
         return {}
     status: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
+    flagged: Counter[str] = Counter()
     quotes = lost = 0
-    for batch in fragments.to_batches(columns=["status", *_TOKENS, "findings", "evidence"]):
+    for batch in fragments.to_batches(columns=[*_COUNTED, *_TOKENS]):
         status.update(batch["status"].to_pylist())
+        flagged.update(pc.list_flatten(batch["flags"]).to_pylist())
         tokens.update({name: pc.sum(batch[name]).as_py() or 0 for name in _TOKENS})
         for row in batch.select(["findings", "evidence"]).to_pylist():
             starts = [e["start"] for f in row["findings"] or () for e in f["evidence"]]
@@ -219,7 +222,8 @@ def _finding_facts(fragments: pads.Dataset | None) -> dict[str, Any]:
             quotes += len(starts)
             lost += sum(s < 0 for s in starts)
     shares = {f"share_{s}": round(status[s] / max(status.total(), 1), 4) for s in ("ok", "repaired", "rejected")}
-    return {**shares, "share_ungrounded": round(lost / max(quotes, 1), 4), **{n: t for n, t in tokens.items() if t}}
+    ungrounded = {"share_ungrounded": round(lost / max(quotes, 1), 4), "flags": dict(sorted(flagged.items()))}
+    return {**shares, **ungrounded, **{n: t for n, t in tokens.items() if t}}
 
 
 def _caption_facts(fragments: pads.Dataset | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from wristmir_ray import keys
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.mining.answers import AnswerFailure, answer_schema, read_answer
 from wristmir_ray.mining.evidence import ungrounded
+from wristmir_ray.mining.instructions import without_instructions
 from wristmir_ray.mining.vocabulary import read_data
 
 Message = dict[str, str]
@@ -32,7 +33,7 @@ class Prompt:
             report: its text.
             mend: what was wrong with the first answer, where this is the second try.
         """
-        wish = f"{_REPORT}{report}"
+        wish = f"{_REPORT}{without_instructions(report)}"
         if mend:
             wish += f"\n\nAn earlier answer could not be used. Mend this: {mend}"
         return [*self.shared, {"role": "user", "content": wish}]

@@ -11,6 +11,8 @@ from wristmir_ray.mining.drafts import Draft
 from wristmir_ray.mining.evidence import quote
 from wristmir_ray.mining.exam import read_exam
 from wristmir_ray.mining.findings import MAX_REPORT_BYTES, Finding, Record
+from wristmir_ray.mining.instructions import without_instructions
+from wristmir_ray.mining.language import is_english
 from wristmir_ray.mining.ledger import Ledger
 from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
@@ -35,9 +37,11 @@ class RulesEngine:
         """Return the record of one report.
 
         Raises:
-            Reject: empty_report, report_too_long, not_a_wrist_report.
+            Reject: empty_report, report_too_long, not_english, not_a_wrist_report.
         """
         _check_size(report)
+        if not is_english(report):
+            raise Reject(ErrorCode.NOT_ENGLISH, "the report is not in English, the one language that is read")
         sentences = read_sentences(report)
         _spread_side(sentences)
         _check_wrist(sentences)
@@ -67,9 +71,9 @@ class Read:
 
 
 def read_sentences(report: str) -> list[Read]:
-    """Return the sentences of a report in reading order."""
-    terms = load_terms()
-    return [Read(report, s, x, terms) for s in split_sections(report) for x in split_sentences(report, s.start, s.end)]
+    """Return the sentences of a report in reading order, without those that speak to its reader."""
+    terms, text = load_terms(), without_instructions(report)
+    return [Read(text, s, x, terms) for s in split_sections(text) for x in split_sentences(text, s.start, s.end)]
 
 
 def read_clauses(ledger: Ledger, read: Read) -> Iterator[tuple[Clause, list[Statement]]]:

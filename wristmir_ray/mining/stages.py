@@ -14,6 +14,7 @@ from wristmir_ray.mining.captions import captions
 from wristmir_ray.mining.engine import Engine, load_engine
 from wristmir_ray.mining.evidence import ungrounded
 from wristmir_ray.mining.findings import RECORD_FIELDS, Record
+from wristmir_ray.mining.flags import flags
 from wristmir_ray.schemas import CAPTIONED, CAPTIONS, FINDINGS, conform
 
 
@@ -21,7 +22,7 @@ def mine_reports(batch: pa.Table, *, engine: str, version: str) -> pa.Table:
     """Read reports into records.
 
     Columns: report_id, text, error -> FINDINGS. 1:1. A row that came with an error keeps it.
-    Rejects: empty_report, report_too_long, not_a_wrist_report, invalid_record.
+    Rejects: empty_report, report_too_long, not_english, not_a_wrist_report, invalid_record.
     """
     reader = load_engine(engine)
     rows = [_mine_row(row, reader, version) for row in batch.to_pylist()]
@@ -39,7 +40,12 @@ def _mine_row(row: Mapping[str, Any], engine: Engine, version: str) -> dict[str,
     except Exception as e:  # one bad report never stops its neighbours
         error = reject_columns(e, "mine_reports")
         return {**lead, "status": "rejected", "failure_class": error["error"], **error}
-    return {**lead, "status": "ok", **record.model_dump(mode="json", include=set(RECORD_FIELDS))}
+    return {
+        **lead,
+        "status": "ok",
+        "flags": flags(text, record),
+        **record.model_dump(mode="json", include=set(RECORD_FIELDS)),
+    }
 
 
 def validated(record: Record, report: str) -> Record:
