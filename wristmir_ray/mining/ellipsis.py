@@ -54,7 +54,7 @@ def read_answer(clause: Clause) -> Statement | None:
     if words in _DENIALS and _opens(clause):
         return Statement("answer", tokens[clause.first].start, tokens[clause.last - 1].end, Presence.ABSENT)
     if (
-        bare in (["none"], ["it", "intact"], ["it", "normal"], ["nothing"])
+        bare in (["none"], ["not"], ["it", "intact"], ["it", "normal"], ["nothing"])
         and len(bare) < len(words)
         and _opens(clause)
     ):

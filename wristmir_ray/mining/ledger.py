@@ -67,7 +67,7 @@ class Ledger:
         elsewhere = bool(statement.regions) and not any(places(r) for r in statement.regions)
         if elsewhere or len(self.drafts) >= _MAX_DRAFTS:
             return
-        if statement.presence is Presence.ABSENT and not latent:
+        if statement.presence is Presence.ABSENT and not (latent or statement.latent):
             self.drafts = answered(self.drafts, statement, whole=not self.header)
         if statement.kind == "echo":
             statement.regions = statement.regions or self.header

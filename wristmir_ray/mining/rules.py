@@ -4,6 +4,7 @@ report -> sections -> sentences -> clauses -> statements -> ledger -> findings
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from wristmir_ray.errors import ErrorCode, Reject
 from wristmir_ray.mining.clauses import Clause
@@ -11,6 +12,7 @@ from wristmir_ray.mining.drafts import Draft
 from wristmir_ray.mining.evidence import quote
 from wristmir_ray.mining.exam import read_exam
 from wristmir_ray.mining.findings import MAX_REPORT_BYTES, Finding, Record
+from wristmir_ray.mining.hearsay import is_hearsay, part_asides
 from wristmir_ray.mining.instructions import without_instructions
 from wristmir_ray.mining.language import is_english
 from wristmir_ray.mining.ledger import Ledger
@@ -18,7 +20,7 @@ from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
 from wristmir_ray.mining.splitting import split_clauses
 from wristmir_ray.mining.statements import Statement
-from wristmir_ray.mining.terms import Mention, TermTable
+from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.tokens import Token, tokenise
 from wristmir_ray.mining.vocabulary import load_terms
 from wristmir_ray.mining.wording import reword
@@ -58,28 +60,35 @@ class RulesEngine:
 
 
 class Read:
-    """One sentence: its section, tokens and mentions."""
+    """One sentence, or an aside of it that tells another's claim: its section, tokens and mentions."""
 
-    __slots__ = ("mentions", "section", "sentence", "side", "tokens")
+    __slots__ = ("aside", "mentions", "section", "sentence", "side", "tokens")
 
-    def __init__(self, report: str, section: Section, sentence: Sentence, terms: TermTable) -> None:
-        self.section, self.sentence = section, sentence
-        self.tokens = reword(tokenise(report, sentence.start, sentence.end))
-        self.mentions = terms.find(self.tokens)
+    def __init__(self, section: Section, sentence: Sentence, tokens: list[Token], aside: bool) -> None:
+        self.section, self.sentence, self.tokens, self.aside = section, sentence, tokens, aside
+        self.mentions = load_terms().find(self.tokens)
         _label(self.tokens, self.mentions)
         self.side: str | None = None
 
 
 def read_sentences(report: str) -> list[Read]:
     """Return the sentences of a report in reading order, without those that speak to its reader."""
-    terms, text = load_terms(), without_instructions(report)
-    return [Read(text, s, x, terms) for s in split_sections(text) for x in split_sentences(text, s.start, s.end)]
+    text = without_instructions(report)
+    return [
+        Read(section, sentence, tokens, aside)
+        for section in split_sections(text)
+        for sentence in split_sentences(text, section.start, section.end)
+        for tokens, aside in part_asides(reword(tokenise(text, sentence.start, sentence.end)))
+    ]
 
 
 def read_clauses(ledger: Ledger, read: Read) -> Iterator[tuple[Clause, list[Statement]]]:
     """Yield the clauses of a sentence, each with its statements; the list header it opens with goes to the ledger."""
     for clause in split_clauses(read.tokens, read.mentions, _header(ledger, read)):
-        yield clause, list(read_statements(clause))
+        statements = list(read_statements(clause))
+        if read.aside or is_hearsay(clause):
+            statements = [replace(s, latent=True) for s in statements]
+        yield clause, statements
 
 
 def _label(tokens: list[Token], mentions: list[Mention]) -> None:

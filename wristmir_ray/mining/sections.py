@@ -60,7 +60,8 @@ _STATES = re.compile(
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n|(?<=\S)(?=\s\(?[1-9]\)\s)")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:(?-i:[Dd]r)|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|[a-z])|\A\s*\(?\d{1,2})$", re.IGNORECASE
+    r"(?:\b(?:(?-i:[Dd]r)|mr|mrs|ms|approx|vs|e\.g|i\.e|eg|ie|cf|resp|fig|incl|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|[a-z])|\A\s*\(?\d{1,2})$",
+    re.IGNORECASE,
 )
 _CUT_SHORT = re.compile(
     r"\b(?:min|mod|(?:non|un)?displ|dist|transv|obl|incompl|comm|sev|poss|prob|susp|equiv)$", re.IGNORECASE
