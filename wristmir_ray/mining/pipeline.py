@@ -133,7 +133,8 @@ def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: 
 
 
 def ask_endpoint(rows: Dataset, config: MiningConfig) -> Dataset:
-    """Open rows of ATTEMPTS -> ANSWERS, 1:1."""
+    """Open rows of ATTEMPTS -> ANSWERS, 1:1. A dead worker's task is asked again as a whole: its rows are a
+    fragment's, or four a request at a time where those are more."""
     pool = PoolConfig(batch_size=4 * config.http.concurrency, num_cpus=0.5)
     return rows.map_batches(AskEndpoint, fn_constructor_kwargs={"config": config.http}, **raydata.actors(pool))
 
