@@ -1,47 +1,23 @@
 """Mining by language models on a real local Ray: a real vLLM engine with a tiny random Gemma 3, a scripted endpoint."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import REPO
-from tests.integration.test_mine_reports import publish
-from tests.poison_word import DEADLY, POISON
+from tests.integration.mining_world import common, findings, http, publish_reports
 from tests.scripted_endpoint import Script, report, scripted_endpoint
 from tests.tiny_gemma import make_tiny_gemma
-from wristmir_ray import keys, storage
+from wristmir_ray import storage
 from wristmir_ray.errors import ConfigError
-from wristmir_ray.mining.config import HttpConfig, MiningConfig, VllmConfig
+from wristmir_ray.mining.config import MiningConfig, VllmConfig
 from wristmir_ray.mining.pipeline import mine
-from wristmir_ray.schemas import ATTEMPTS, EXAMS, FINDINGS, REPORTS
+from wristmir_ray.schemas import ATTEMPTS
 
 pytestmark = pytest.mark.ray
 
 OTHERS = ["CHEST, PA VIEW. Clear lungs.", " ", "x" * 100_001]
-
-
-def publish_reports(root: Path, texts: list[str]) -> dict[str, str]:
-    """Publish REPORTS; return report id -> text."""
-    by_id = {keys.report_id(t): t for t in texts}
-    publish(root, REPORTS, [{"report_id": i, "text": t} for i, t in by_id.items()])
-    return by_id
-
-
-def findings(root: Path) -> dict[str, dict[str, Any]]:
-    rows = storage.read_table(str(root), FINDINGS, good_only=False).to_pylist()
-    assert len({r["report_id"] for r in rows}) == len(rows)
-    return {r["report_id"]: r for r in rows}
-
-
-def common(root: Path, **changes: Any) -> dict[str, Any]:
-    return {"root": str(root), "max_reject_share": 1.0, "fragment_rows": 8, "ray": {"progress": False}, **changes}
 
 
 # ---------------------------------------------------------------- vLLM
@@ -84,29 +60,6 @@ def test_a_real_vllm_engine_mines_reports(local_ray: None, tmp_path: Path, tiny_
     assert again.runs == summary.runs
 
 
-@pytest.mark.fault
-@pytest.mark.slow
-def test_a_report_that_kills_the_engine_is_set_apart(local_ray: None, tmp_path: Path, tiny_gemma: Path) -> None:
-    """The engine's process really dies, three times; the neighbours have their rows, and nothing hangs."""
-    texts = [report(n) for n in range(7)] + [report(7, POISON)]
-    by_id = publish_reports(tmp_path, texts)
-    engine = {"dtype": "bfloat16", "enforce_eager": True, "max_num_seqs": 8, "logits_processors": [DEADLY]}
-    vllm = VllmConfig(
-        model=str(tiny_gemma),
-        device="cpu",
-        max_tokens=400,
-        batch_size=8,
-        max_concurrent_batches=1,
-        engine_kwargs=engine,
-        env={"PYTHONPATH": str(REPO)},
-    )
-    mine(MiningConfig(**common(tmp_path, engine="vllm", vllm=vllm)))
-    classes = {by_id[i]: r["failure_class"] for i, r in findings(tmp_path).items()}
-    assert classes.keys() == set(texts)
-    assert {t for t, c in classes.items() if c == "engine_death"} == {texts[7]}
-    assert set(classes.values()) <= {None, "length", "engine_death"}
-
-
 # ---------------------------------------------------------------- a scripted endpoint
 
 
@@ -114,10 +67,6 @@ def test_a_report_that_kills_the_engine_is_set_apart(local_ray: None, tmp_path: 
 def endpoint() -> Iterator[tuple[str, Script]]:
     with scripted_endpoint(slow_s=5.0) as found:
         yield found
-
-
-def http(url: str, **changes: Any) -> HttpConfig:
-    return HttpConfig(url=url, timeout_s=2.5, retries=1, backoff_s=0.01, concurrency=4, **changes)
 
 
 def test_what_an_endpoint_answers_becomes_findings(
@@ -160,41 +109,6 @@ def test_equal_reports_are_asked_for_once_and_good_ones_never_again(
     publish_reports(tmp_path, [report(1), report(1), report(2)])
     mine(MiningConfig(**common(tmp_path, engine="http", http=http(endpoint[0]))))
     assert sorted(endpoint[1].asked.values()) == [1, 1]
-
-
-@pytest.mark.fault
-@pytest.mark.slow
-def test_a_killed_job_asks_again_only_for_what_was_in_flight(local_ray: None, tmp_path: Path) -> None:
-    """Kill -9 at about half, start again: each report has one row; those asked for twice were in flight."""
-    with scripted_endpoint(pace_s=0.2) as (url, script):
-        _kill_and_resume(tmp_path, url, script)
-
-
-def _kill_and_resume(tmp_path: Path, url: str, script: Script) -> None:
-    texts = [report(n) for n in range(96)]
-    by_id = publish_reports(tmp_path, texts)
-    exam = {"source_id": "s", "exam_id": "e", "report_id": keys.report_id(texts[0]), "split": "test"}
-    publish(tmp_path, EXAMS, [exam])
-    settings = {"root": tmp_path, "engine": "http", "http.url": url, "http.concurrency": 2, "fragment_rows": 8}
-    argv = [sys.executable, str(REPO / "jobs" / "mine_reports.py")]
-    argv += [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    with open(tmp_path / "log", "w") as out:
-        process = subprocess.Popen(argv, stdout=out, stderr=out, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while script.asked.total() < len(texts) // 2 and time.monotonic() < deadline:
-        assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    rows = findings(tmp_path)
-    assert rows.keys() == by_id.keys()
-    assert {r["status"] for r in rows.values()} == {"ok"}
-    twice = sum(n - 1 for n in script.asked.values())
-    print(f"asked for again after the kill: {twice} of {len(texts)}")
-    assert set(script.asked.values()) <= {1, 2}
-    assert twice <= 32, "more than the batches in flight were lost"
 
 
 def test_an_endpoint_that_is_not_there_is_one_line_before_any_work(tmp_path: Path) -> None:

@@ -62,4 +62,9 @@ class MiningConfig(JobConfig):
         le=4096,
         description="parts in which exams meet their findings: about exams / 100,000, at least the cores",
     )
-    fragment_rows: int = Field(512, ge=1, description="reports or exams a fragment: what a crash can lose, per worker")
+    fragment_rows: int = Field(
+        512,
+        ge=1,
+        description="reports or exams a fragment: what a crash can lose, per worker; at least a batch is lost, and "
+        "with engine http four times its concurrency",
+    )

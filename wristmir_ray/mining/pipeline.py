@@ -82,7 +82,7 @@ def _mine_by_rules(config: MiningConfig) -> Summary:
         stage = {"engine": config.engine, "version": version}
         return reports.map_batches(mine_reports, fn_kwargs=stage, **raydata.tasks(config.reports))  # 1:1
 
-    return _run_findings(job, REPORTS, build)
+    return _run_findings(job, _reader(job, REPORTS, config.fragment_rows), build)
 
 
 def _mine_by_model(config: MiningConfig) -> Summary:
@@ -107,7 +107,7 @@ def _mine_by_model(config: MiningConfig) -> Summary:
         rows = _ask(answered, config, lead, 2) if left else answered
         return rows.map_batches(_as_findings, **{**place, "batch_size": None})
 
-    return _run_findings(second, ATTEMPTS, ask_again)
+    return _run_findings(second, _reader(second, ATTEMPTS), ask_again)
 
 
 def _model_settings(config: MiningConfig) -> dict[str, Any]:
@@ -134,7 +134,8 @@ def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: 
 
 
 def ask_endpoint(rows: Dataset, config: MiningConfig) -> Dataset:
-    """Open rows of ATTEMPTS -> ANSWERS, 1:1."""
+    """Open rows of ATTEMPTS -> ANSWERS, 1:1. A dead worker's task is asked again as a whole: its rows are a
+    fragment's, or four a request at a time where those are more."""
     pool = PoolConfig(batch_size=4 * config.http.concurrency, num_cpus=0.5)
     return rows.map_batches(AskEndpoint, fn_constructor_kwargs={"config": config.http}, **raydata.actors(pool))
 
@@ -164,8 +165,8 @@ def _findings_job(
     return TableRun(job=job, config=config, settings=settings, code=keys.code_version("mining"), inputs=inputs)
 
 
-def _run_findings(job: TableRun, source: Table, build: Callable[[Dataset], Dataset]) -> Summary:
-    return run_tables(job, _reader(job, source), build, FINDINGS, [Output(FINDINGS)], [FINDINGS.name], _finding_facts)
+def _run_findings(job: TableRun, source: Callable[[], Dataset], build: Callable[[Dataset], Dataset]) -> Summary:
+    return run_tables(job, source, build, FINDINGS, [Output(FINDINGS)], [FINDINGS.name], _finding_facts)
 
 
 def caption(config: MiningConfig) -> Summary:
@@ -237,5 +238,8 @@ def _exams(fragments: pads.Dataset) -> Iterator[Sequence[Mapping[str, Any]]]:
                 yield row["fractures"] or []
 
 
-def _reader(job: TableRun, source: Table) -> Callable[[], Dataset]:
-    return partial(raydata.read, job.config.root, source, job.inputs[source.name], good_only=False)
+def _reader(job: TableRun, source: Table, block_rows: int | None = None) -> Callable[[], Dataset]:
+    """Return what reads an input; nothing of a block is written before the whole block is read."""
+    return partial(
+        raydata.read, job.config.root, source, job.inputs[source.name], good_only=False, block_rows=block_rows
+    )
