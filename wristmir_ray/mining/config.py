@@ -60,6 +60,6 @@ class MiningConfig(JobConfig):
         8,
         ge=1,
         le=4096,
-        description="parts in which exams meet their findings: about exams / 100,000, at least the cores",
+        description="parts in which exams meet their findings, at least: the cores; large archives get more",
     )
     fragment_rows: int = Field(512, ge=1, description="reports or exams a fragment: what a crash can lose, per worker")
