@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.integration.test_mine_reports import publish
 from tests.mining_cases import distinct_reports
 from tests.tiny_gemma import make_tiny_gemma
 
@@ -104,6 +103,7 @@ def _vllm(model: Path) -> dict[str, Any]:
 
 def _ours(model: Path, reports: int, root: Path) -> tuple[Run, list[tuple[str, str | None]]]:
     """Mine so many reports; return the run, and every report that was asked for with its hint."""
+    from tests.integration.test_mine_reports import publish
     from wristmir_ray import keys, storage
     from wristmir_ray.mining.config import MiningConfig
     from wristmir_ray.mining.pipeline import mine

@@ -4,7 +4,9 @@ Ray's own stage answers an engine's death by leaving its process: the stage star
 same reports, and dies again, without end. Here a `DeathLedger` outlives the process.
 """
 
+import asyncio
 import os
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -31,7 +33,10 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
         self._whole = RequestOutputKind.FINAL_ONLY
         self._name = uuid4().hex
         self._ledger = ledger
-        self._gate = Gate(company(stage["batch_size"] * stage["max_concurrent_batches"]))
+        handed = stage["batch_size"] * stage["max_concurrent_batches"]
+        at_a_time = min(handed, self.max_pending_requests)
+        self._gate = Gate(company(at_a_time))
+        self._turn = asyncio.Semaphore(at_a_time)
         self._cached: dict[int, int] = {}
         self._generate = self.llm._generate_async
         self.llm._generate_async = self._counting
@@ -52,7 +57,8 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
         deaths = await self._ledger.arrive.remote(report, self._name)
         if deaths >= MAX_DEATHS:
             return self._failed(row, batch_uuid, ENGINE_DIED)
-        async with self._gate.enter(deaths):
+        # whoever the engine has no room for yet waits outside: it is no suspect, and the gate wakes all who wait in it
+        async with self._turn if not deaths else nullcontext(), self._gate.enter(deaths):
             await self._ledger.begin.remote(report, self._name)
             try:
                 request, output, seconds = await self.llm.generate_async(row)
