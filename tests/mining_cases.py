@@ -1,5 +1,7 @@
 """The hand-written adversarial reports, and their gold records in the words of FINDINGS."""
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ def load(name: str) -> list[dict[str, Any]]:
 CASES = load("mining_cases")
 BLIND = [c for part in "abcde" for c in load(f"mining_blind_{part}")]
 """Written blind to the rules; what these reached at first sight stands in the files."""
+READABLE = [c["report"] for c in CASES if "error" not in c]
 REGIONS = {"R": "distal_radius", "U": "distal_ulna", "S": "ulnar_styloid"}
 PRESENCE = {"+": "present", "~": "uncertain", "0": "absent"}
 
@@ -39,3 +42,10 @@ def gold(case: dict[str, Any]) -> list[dict[str, str]]:
         unknown = {"fracture_type": "unknown", "displacement": "unknown", "healing": "unknown"}
         out += [{"region": r, "presence": "absent", **unknown} for r in REGIONS.values() if r not in named]
     return out
+
+
+def distinct_reports(count: int) -> Iterator[str]:
+    """Yield the readable reports over and over, each with a number of its own, so that no two are equal."""
+    for n in range(count):
+        accession = hashlib.sha256(str(n).encode()).hexdigest()[:24]
+        yield f"{READABLE[n % len(READABLE)].rstrip()}\nAccession number {accession}.\n"

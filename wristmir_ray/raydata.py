@@ -32,6 +32,7 @@ MAX_BLOCKS = 4096
 _WORKER_THREADS = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 _CONTEXT: dict[str, Any] = {
     "target_max_block_size": 64 * 2**20,
+    "shuffle_input_batch_bytes": 32 * 2**20,  # 1 GiB by default: one task of a join took in a whole archive
     "enable_rich_progress_bars": False,
 }
 
@@ -110,7 +111,10 @@ def read(
     files = storage.table_files(root, manifest)
     if storage.total_bytes(files) <= DRIVER_READ_BYTES:
         rows = storage.read_table(root, table, manifest.run_id, names, good_only)
-        return ray.data.from_arrow(blocks(rows, block_rows or DRIVER_BLOCK_ROWS))
+        dataset = ray.data.from_arrow(blocks(rows, block_rows or DRIVER_BLOCK_ROWS))
+        del rows
+        pa.default_memory_pool().release_unused()  # the blocks are in the object store: not twice on one machine
+        return dataset
     fs, _ = storage.filesystem(root)
     dataset = ray.data.read_parquet([storage.filesystem(f)[1] for f in files], filesystem=fs)
     read_names = [*names, *(["error"] if good_only and "error" not in names else [])]

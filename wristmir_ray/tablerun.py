@@ -32,7 +32,10 @@ from wristmir_ray.schemas import Table, conform
 log = logging.getLogger(__name__)
 
 DRIVER_SORT_BYTES = 512 * 2**20
-"""Fragments up to this size are sorted on the driver (seconds cheaper); larger ones by Ray Data."""
+"""Fragments up to this size in memory are sorted on the driver (seconds cheaper); larger ones by Ray Data."""
+
+EXPLODE_ROWS = 4096
+"""Rows exploded at a time: an `explode` that goes through Python objects needs some ten times their size."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ def run_tables(
     seconds = time.monotonic() - started
     manifests = [storage.publish(root, replace(m, metrics=metrics, seconds=seconds)) for m in written]
     storage.delete_tree(run.fragments)
+    del whole
+    pa.default_memory_pool().release_unused()  # else the driver keeps what it sorted through the next run
     log.info("published", extra={"fields": {"job": run.job, "rows_new": new_rows, "rows_resumed": len(done)}})
     ordered = sorted(manifests, key=lambda m: list(names).index(m.name))
     return _summary(run, ordered, resumed=len(done))
@@ -180,9 +185,11 @@ def _summary(run: TableRun, manifests: Sequence[storage.Manifest], skipped: bool
 
 def _fragments(folder: str, table: Table) -> pads.Dataset | None:
     files = storage.list_files(folder, ".parquet")
-    if not files:
-        return None
-    fs, _ = storage.filesystem(folder)
+    return _dataset(files, table) if files else None
+
+
+def _dataset(files: Sequence[str], table: Table) -> pads.Dataset:
+    fs, _ = storage.filesystem(files[0])
     return pads.dataset([storage.filesystem(f)[1] for f in files], schema=table.schema, filesystem=fs, format="parquet")
 
 
@@ -211,7 +218,7 @@ def _write_fragment(batch: pa.Table, folder: str, table: Table) -> pa.Table:
 def _write_outputs(run: TableRun, fragment: Table, outputs: Sequence[Output]) -> list[storage.Manifest]:
     """Write the sorted files of all tables; return what their manifests say of them."""
     files = storage.list_files(run.fragments, ".parquet")
-    small = storage.total_bytes(files) <= DRIVER_SORT_BYTES
+    small = _unpacked_bytes(files, fragment) <= DRIVER_SORT_BYTES
     whole = _fragments(run.fragments, fragment) if small else None
     rows = whole.to_table() if whole is not None else fragment.schema.empty_table()
     written = []
@@ -241,6 +248,14 @@ def _write_outputs(run: TableRun, fragment: Table, outputs: Sequence[Output]) ->
     return written
 
 
+def _unpacked_bytes(files: Sequence[str], table: Table) -> int:
+    """Return about how much memory these files take, judged by a few of them: text packs to a tenth and far less."""
+    some = files[:: len(files) // 8 + 1]
+    if not some:
+        return 0
+    return int(_dataset(some, table).to_table().nbytes * storage.total_bytes(files) / storage.total_bytes(some))
+
+
 def _sort_shards(files: Sequence[str], fragment: Table, output: Output, folder: str) -> list[dict[str, Any]]:
     """Sort and write one table by Ray Data; return a receipt a key range."""
     fs, _ = storage.filesystem(folder)
@@ -264,7 +279,10 @@ def _sort_shards(files: Sequence[str], fragment: Table, output: Output, folder: 
 
 
 def _explode(batch: pa.Table, output: Output) -> pa.Table:
-    return output.explode(batch) if output.explode else batch
+    if output.explode is None:
+        return batch
+    starts = range(0, max(1, batch.num_rows), EXPLODE_ROWS)
+    return pa.concat_tables([output.explode(batch.slice(i, EXPLODE_ROWS)) for i in starts])
 
 
 def _explode_batch(batch: pa.Table, fragment: Table, output: Output) -> pa.Table:

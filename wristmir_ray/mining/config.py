@@ -20,7 +20,9 @@ class VllmConfig(Section):
     max_model_len: int = Field(8192, ge=1024, description="tokens of prompt, report and answer together")
     max_tokens: int = Field(3072, ge=64, description="tokens an answer may have; more is failure class `length`")
     batch_size: int = Field(64, ge=1, description="reports handed to an engine at a time")
-    max_concurrent_batches: int = Field(4, ge=1, description="batches in an engine, so that it never runs dry")
+    max_concurrent_batches: int = Field(
+        16, ge=1, description="batches handed to an engine: each waits for its longest answer, the others keep it full"
+    )
     engine_kwargs: dict[str, Any] = Field({}, description="further vLLM engine arguments, e.g. {dtype: bfloat16}")
     env: dict[str, str] = Field({}, description="environment of the engines, e.g. {HF_HOME: /models}; no secrets")
 
@@ -60,7 +62,7 @@ class MiningConfig(JobConfig):
         8,
         ge=1,
         le=4096,
-        description="parts in which exams meet their findings: about exams / 100,000, at least the cores",
+        description="parts in which exams meet their findings, at least: the cores; large archives get more",
     )
     fragment_rows: int = Field(
         512,

@@ -33,6 +33,8 @@ from wristmir_ray.tablerun import Output, TableRun, run_tables
 
 _COUNTED = ("status", "flags", "findings", "evidence")
 _TOKENS = ("tokens_in", "tokens_cached", "tokens_out")
+PART_EXAMS = 25_000
+"""Exams of one part of the join, at most: a worker holds a part in memory."""
 _EXAM = ["source_id", "exam_id", "report_id", "laterality", "view", "split"]
 
 
@@ -171,13 +173,15 @@ def _run_findings(job: TableRun, source: Callable[[], Dataset], build: Callable[
 
 def caption(config: MiningConfig) -> Summary:
     """Publish CAPTIONS: four rows an exam."""
-    inputs = {t.name: storage.published(config.root, t.name).run_id for t in (EXAMS, FINDINGS)}
+    manifests = [storage.published(config.root, t.name) for t in (EXAMS, FINDINGS)]
+    inputs = {m.name: m.run_id for m in manifests}
+    parts = max(config.join_partitions, -(-manifests[0].rows // PART_EXAMS))
     job = TableRun(job="captions", config=config, settings={}, code=keys.code_version("mining"), inputs=inputs)
 
     def build(exams: Dataset) -> Dataset:
         records = raydata.read(config.root, FINDINGS, inputs[FINDINGS.name], good_only=False)
         packed = records.map_batches(pack_records, **raydata.tasks(config.captions))  # 1:1
-        return exams.join(packed, "left_outer", config.join_partitions, on=("report_id",)).map_batches(
+        return exams.join(packed, "left_outer", parts, on=("report_id",)).map_batches(
             write_captions, **raydata.tasks(config.captions)
         )  # 1:1
 

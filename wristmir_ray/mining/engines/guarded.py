@@ -4,17 +4,18 @@ Ray's own stage answers an engine's death by leaving its process: the stage star
 same reports, and dies again, without end. Here a `DeathLedger` outlives the process.
 """
 
+import asyncio
 import os
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID, uuid4
 
-from ray.llm._internal.batch.stages.vllm_engine_stage import (
-    _VLLM_FATAL_ERRORS,
-    vLLMEngineStageUDF,
-    vLLMOutputData,
-)
+from ray.llm._internal.batch.stages.vllm_engine_stage import _VLLM_FATAL_ERRORS, vLLMEngineStageUDF
 
 from wristmir_ray.mining.isolation import ENGINE_DIED, MAX_DEATHS, Gate, company
+
+_KEPT = ("generated_text", "num_generated_tokens", "num_input_tokens")
+"""What is read of an answer; its tokens, its prompt and the messages would travel on through the object store."""
 
 
 class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM package carries no types
@@ -26,16 +27,27 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
     """
 
     def __init__(self, ledger: Any, **stage: Any) -> None:
+        from vllm.sampling_params import RequestOutputKind
+
         super().__init__(**stage)
+        self._whole = RequestOutputKind.FINAL_ONLY
         self._name = uuid4().hex
         self._ledger = ledger
-        self._gate = Gate(company(stage["batch_size"] * stage["max_concurrent_batches"]))
+        handed = stage["batch_size"] * stage["max_concurrent_batches"]
+        at_a_time = min(handed, self.max_pending_requests)
+        self._gate = Gate(company(at_a_time))
+        self._turn = asyncio.Semaphore(at_a_time)
         self._cached: dict[int, int] = {}
         self._generate = self.llm._generate_async
         self.llm._generate_async = self._counting
 
     async def _counting(self, request: Any) -> Any:
-        """Generate, and keep what Ray's output leaves out: how much of the prompt was in the prefix cache."""
+        """Generate, and keep what Ray's output leaves out: how much of the prompt was in the prefix cache.
+
+        Only the whole answer is handed out: a growing copy of it for every token cost this process
+        about a millisecond a token.
+        """
+        request.params.output_kind = self._whole
         output = await self._generate(request)
         self._cached[request.request_id] = output.num_cached_tokens or 0
         return output
@@ -45,7 +57,8 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
         deaths = await self._ledger.arrive.remote(report, self._name)
         if deaths >= MAX_DEATHS:
             return self._failed(row, batch_uuid, ENGINE_DIED)
-        async with self._gate.enter(deaths):
+        # whoever the engine has no room for yet waits outside: it is no suspect, and the gate wakes all who wait in it
+        async with self._turn if not deaths else nullcontext(), self._gate.enter(deaths):
             await self._ledger.begin.remote(report, self._name)
             try:
                 request, output, seconds = await self.llm.generate_async(row)
@@ -56,13 +69,13 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
                 return self._failed(row, batch_uuid, type(e).__name__)
             await self._ledger.end.remote(report)
         return {
-            **output,
+            **{name: output[name] for name in _KEPT},
             "num_cached_tokens": self._cached.pop(request.request_id, 0),
             **self._columns(row, batch_uuid, request.request_id, seconds, ""),
         }
 
     def _failed(self, row: dict[str, Any], batch_uuid: UUID, error: str) -> dict[str, Any]:
-        nothing = vLLMOutputData(prompt="", prompt_token_ids=None, num_input_tokens=0).model_dump()
+        nothing = {"generated_text": "", "num_generated_tokens": 0, "num_input_tokens": 0}
         return {**nothing, "num_cached_tokens": 0, **self._columns(row, batch_uuid, -1, -1.0, error)}
 
     def _columns(
@@ -74,5 +87,6 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
             "batch_uuid": batch_uuid.hex,
             "time_taken_llm": seconds,
             "params": "",
+            "messages": [],
             "__inference_error__": error,
         }

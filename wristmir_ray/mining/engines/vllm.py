@@ -66,19 +66,12 @@ def _processor_config(config: VllmConfig) -> Any:
     placement = {"placement_group_config": {"bundles": [{"CPU": 0.5}]}} if cpu else {}
     return vLLMEngineProcessorConfig(
         model_source=config.model,
-        engine_kwargs={
-            "tensor_parallel_size": config.tensor_parallel,
-            "max_model_len": config.max_model_len,
-            "enable_prefix_caching": True,
-            "seed": 0,
-            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-            **config.engine_kwargs,
-        },
+        engine_kwargs=engine_arguments(config),
         batch_size=config.batch_size,
         max_concurrent_batches=config.max_concurrent_batches,
         concurrency=(config.replicas, config.replicas),
         accelerator_type=config.accelerator_type,
-        runtime_env={"env_vars": {**_ENVIRONMENT, **(_ON_CPU if cpu else {}), **config.env}},
+        runtime_env={"env_vars": environment(config)},
         chat_template_stage=stage,
         tokenize_stage=False,  # the engine does both itself: two processes less, each with its own tokenizer
         detokenize_stage=False,
@@ -88,15 +81,33 @@ def _processor_config(config: VllmConfig) -> Any:
     )
 
 
+def engine_arguments(config: VllmConfig) -> dict[str, Any]:
+    """Return vLLM's engine arguments, but for the model."""
+    return {
+        "tensor_parallel_size": config.tensor_parallel,
+        "max_model_len": config.max_model_len,
+        "enable_prefix_caching": True,
+        "seed": 0,
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        **config.engine_kwargs,
+    }
+
+
+def environment(config: VllmConfig) -> dict[str, str]:
+    """Return the environment of the engines."""
+    return {**_ENVIRONMENT, **(_ON_CPU if config.device == "cpu" else {}), **config.env}
+
+
+def sampling(max_tokens: int) -> dict[str, Any]:
+    """Return the sampling parameters of every report."""
+    return {"temperature": 0.0, "max_tokens": max_tokens, "structured_outputs": {"json": answer_schema()}}
+
+
 class _Ask:
     """Row -> row with messages and sampling parameters; temperature 0."""
 
     def __init__(self, max_tokens: int) -> None:
-        self._sampling = {
-            "temperature": 0.0,
-            "max_tokens": max_tokens,
-            "structured_outputs": {"json": answer_schema()},
-        }
+        self._sampling = sampling(max_tokens)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         messages = load_prompt().messages(row["text"], row["hint"])
