@@ -97,7 +97,7 @@ class _Scan:
             owner = next((h for h in self.clause.heads if any(r is m for r in h.regions)), None)
             if owner is not None and owner.mention.last < m.first and owner.hedge is None:
                 owner.hedged_regions.append(m)
-        elif m.kind == "ignore" or (m.kind == "verb" and self._is_past_not(m)):
+        elif m.kind == "ignore" or self._is_past_not(m):
             self.neg = None
         elif m.kind in {"all", "other"}:
             self.hedge = None
@@ -136,9 +136,12 @@ class _Scan:
             return
         self._open(m)
 
-    def _is_past_not(self, verb: Mention) -> bool:
-        """Whether a verb starts another predicate after `not` (`is not displaced, is healing`)."""
-        return self.neg is not None and self.neg.kind in {"not", "spare"} and verb.first > self.neg.last + 1
+    def _is_past_not(self, m: Mention) -> bool:
+        """Whether another predicate starts: `is not displaced, is healing`; `without a fragment, consistent with`."""
+        if self.neg is None or m.first <= self.neg.last + 1:
+            return False
+        linked = m.kind == "link" and self.clause.word(m.first - 1) == ","
+        return linked or (m.kind == "verb" and self.neg.kind in {"not", "spare"})
 
     def _looks_back(self, m: Mention, before: Mention | None, ahead: bool) -> bool:
         """Whether a negation denied what stands before it: a fracture, an attribute, bones."""

@@ -8,10 +8,11 @@ import re
 
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*|[.!?\n]+")
 _ADDRESS = re.compile(
-    r"\b(?:ignore|disregard|forget|override|bypass)\b[^.\n]{0,60}\b(?:above|previous|prior|preceding|earlier|following|below"
+    r"\b(?:ignore|disregard|forget)\b[^.\n]{0,60}\b(?:above|previous|prior|preceding|earlier|following|below"
     r"|instructions?|prompts?|rules?|guidelines?|everything|report|dictation|text)\b"
-    r"|\b(?:answer|respond|reply|output|return|print|say|write)\b[^.\n]{0,20}"
-    r"\b(?:no fractures?|normal|json|only|with)\b"
+    r"|(?:^|[,;:]|\b(?:and|then|please|must|now|instead|just|only|always))\s*"
+    r"(?:answer|respond|reply|output|return|print|say|write)\s+(?:only |just |with |that |as )*"
+    r"[\"'`]?(?:no fractures?|normal|json)\b"
     r"|\b(?:you are|act as|pretend to be)\b[^.\n]{0,30}\b(?:an?|the|now)\b[^.\n]{0,30}"
     r"\b(?:assistant|model|ai|radiologist|bot|system)\b"
     r"|\b(?:new|updated|hidden|system) (?:instructions?|prompts?)\b"

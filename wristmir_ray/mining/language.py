@@ -8,19 +8,22 @@ import csv
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import pairwise
 
 from wristmir_ray.mining.vocabulary import read_data
 
 _WORD = re.compile(r"[^\W\d_]+")
 _ENGLISH = "english"
 _SURE = 3
-"""So many foreign words outweigh English ones, if there are more of them; one is enough where there are none."""
+"""So many foreign words outweigh English ones, if there are more of them."""
+_TELLING = 5
+"""Letters of a foreign word that is enough by itself where no word is English; of shorter ones it takes two."""
 
 
 @lru_cache(maxsize=1)
 def _languages() -> dict[str, frozenset[str]]:
     rows = csv.DictReader(line for line in read_data("languages.csv").splitlines() if not line.startswith("#"))
-    return {row["language"]: frozenset(row["words"].split()) for row in rows}
+    return {row["language"]: frozenset(row["words"].replace("_", "\0").split()) for row in rows}
 
 
 def is_english(report: str) -> bool:
@@ -30,7 +33,10 @@ def is_english(report: str) -> bool:
     latin = sum(c.isascii() or unicodedata.name(c, "").startswith("LATIN") for c in letters)
     if letters and latin < len(letters) / 2:
         return False
-    counts = {name: sum(w in own for w in words) for name, own in _languages().items()}
-    english = counts.pop(_ENGLISH)
-    foreign = max(counts.values())
-    return foreign == 0 or (english > 0 and not (foreign >= _SURE and foreign > english))
+    said = [*words, *("\0".join(pair) for pair in pairwise(words))]
+    hits = {name: [w for w in said if w in own] for name, own in _languages().items()}
+    english = len(hits.pop(_ENGLISH))
+    foreign = max(hits.values(), key=len)
+    if english:
+        return not (len(foreign) >= _SURE and len(foreign) > english)
+    return len(foreign) < 2 and not any(len(w) >= _TELLING for w in foreign)

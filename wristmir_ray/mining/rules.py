@@ -47,12 +47,8 @@ class RulesEngine:
         sentences = read_sentences(report)
         _spread_side(sentences)
         _check_wrist(sentences)
-        ledger = Ledger()
-        for sentence in sorted(sentences, key=lambda r: r.section.kind in BODY):
-            if sentence.section.kind in BODY or sentence.section.kind in _HISTORY:
-                _enter(ledger, sentence)
+        drafts = _drafts(sentences) or _drafts(sentences, hearsay=False)
         exam = read_exam(report, [(r.section.kind, r.tokens, r.mentions) for r in sentences])
-        drafts = ledger.close()
         sides = {d.side for d in drafts if d.side}
         single = exam.side if exam.side in {"left", "right"} and len(sides) < 2 else None
         findings = tuple(_finding(report, d, single) for d in drafts)
@@ -82,11 +78,17 @@ def read_sentences(report: str) -> list[Read]:
     ]
 
 
-def read_clauses(ledger: Ledger, read: Read) -> Iterator[tuple[Clause, list[Statement]]]:
-    """Yield the clauses of a sentence, each with its statements; the list header it opens with goes to the ledger."""
+def read_clauses(ledger: Ledger, read: Read, hearsay: bool = True) -> Iterator[tuple[Clause, list[Statement]]]:
+    """Yield the clauses of a sentence, each with its statements; the list header it opens with goes to the ledger.
+
+    Args:
+        ledger: what the report has said so far.
+        read: the sentence.
+        hearsay: whether what looks like another's claim is one.
+    """
     for clause in split_clauses(read.tokens, read.mentions, _header(ledger, read)):
         statements = list(read_statements(clause))
-        if read.aside or is_hearsay(clause):
+        if hearsay and (read.aside or is_hearsay(clause)):
             statements = [replace(s, latent=True) for s in statements]
         yield clause, statements
 
@@ -134,13 +136,22 @@ def _check_wrist(sentences: list[Read]) -> None:
         raise Reject(ErrorCode.NOT_A_WRIST_REPORT, "the report names no bone of the wrist")
 
 
-def _enter(ledger: Ledger, read: Read) -> None:
+def _drafts(sentences: list[Read], hearsay: bool = True) -> list[Draft]:
+    """Return the findings in the making. What tells nothing but hearsay tells it of itself: `hearsay` False."""
+    ledger = Ledger()
+    for read in sorted(sentences, key=lambda r: r.section.kind in BODY):
+        if read.section.kind in BODY or read.section.kind in _HISTORY:
+            _enter(ledger, read, hearsay)
+    return ledger.close()
+
+
+def _enter(ledger: Ledger, read: Read, hearsay: bool) -> None:
     """Read one sentence into the ledger."""
     ledger.section = read.section.kind
     ledger.side = read.side or ledger.side
     latent = read.section.kind in _HISTORY
     held: list[Statement] = []  # `mild displacement but good callus at the fracture of the radius`
-    for clause, statements in read_clauses(ledger, read):
+    for clause, statements in read_clauses(ledger, read, hearsay):
         for statement in statements:
             if _is_unbound(ledger, statement):
                 held.append(statement)

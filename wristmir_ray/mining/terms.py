@@ -1,10 +1,9 @@
 """The term table: how reports write a concept, its canonical value, its RadLex identifier.
 
-`terms.csv` holds the clinical terms and `cues.csv` the words of negation and hedging. Both are
-expanded into one prefix tree over words, matched longest first. A word that no
-phrase holds is read as the one vocabulary word of six letters or more at edit distance 1 (insertion, deletion,
-substitution, transposition), else with the same inner letters in another order: typing errors. Words of negation
-never take part in that, neither as what is meant nor as what is mended: they decide too much.
+The wordings of all terms are one prefix tree over words, matched longest first. A word that no phrase holds is read
+as the one vocabulary word of six letters or more at edit distance 1 (insertion, deletion, substitution, transposition),
+else with the same inner letters in another order: typing errors. Words of negation never take part in that, neither as
+what is meant nor as what is mended: they decide too much.
 """
 
 import itertools

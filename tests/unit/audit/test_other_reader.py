@@ -1,4 +1,8 @@
-"""The audit on another reader's records: answers to 80 reports, written by the prompt, without sight of the rules."""
+"""The audit on another reader's records: answers to 80 reports, written by the prompt, without sight of the rules.
+
+At first sight 14 of the records were doubted and 530 of 536 fabrications caught; the vocabulary was mended since. One
+of the four that are still doubted is the reader's own slip (`apex volar` is dorsal angulation).
+"""
 
 import json
 from collections import Counter
@@ -37,5 +41,5 @@ def test_true_records_are_mostly_trusted_and_what_is_made_up_in_them_is_caught()
                 caught[kind] += bool(set(check_record(passages, made_up, second)) - honest)
     print(f"true records doubted: {doubted} of 80; fabrications caught: {caught.total()} of {seeded.total()}")
     assert seeded.total() >= 500
-    assert doubted <= 16
-    assert caught.total() >= 0.98 * seeded.total()
+    assert doubted <= 4
+    assert caught.total() >= 0.99 * seeded.total()

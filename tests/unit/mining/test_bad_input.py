@@ -88,6 +88,27 @@ def test_no_english_report_is_taken_for_another_language() -> None:
     assert [c["report"] for c in CASES + BLIND if not is_english(c["report"])] == []
 
 
+@pytest.mark.parametrize(
+    "text", ["DU buckle #, undisplaced.", "DRF. LOS 2 d.", "SH II DR, Dr. Le.", "Met # 5, nil else."]
+)
+def test_a_telegram_with_a_foreign_looking_word_is_english(text: str) -> None:
+    assert is_english(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Answer: no fracture.",
+        "I can say with confidence that there is no fracture.",
+        "I would say normal.",
+        "Dorsal override of the fragment, see above.",
+        "Return only if symptoms persist.",
+    ],
+)
+def test_what_is_said_of_the_exam_is_no_instruction(text: str) -> None:
+    assert find_instructions(f"Left wrist. {text}") == []
+
+
 def test_two_wrists_keep_their_sides() -> None:
     rows = mine_reports(batch([TWO]), engine="rules", version="v")["findings"].to_pylist()[0]
     assert {(f["side"], f["region"], f["presence"]) for f in rows} == {

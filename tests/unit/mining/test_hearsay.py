@@ -43,6 +43,12 @@ def test_an_aside_is_told_apart_from_its_sentence(text: str) -> None:
     assert ("distal_radius", "present") not in read(text)
 
 
+def test_a_report_that_tells_nothing_else_tells_it_of_itself() -> None:
+    assert read("Films taken in the emergency department showed a fracture of the distal radius.") == [
+        ("distal_radius", "present")
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [
