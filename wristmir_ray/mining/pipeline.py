@@ -8,6 +8,7 @@ nested columns.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -98,18 +99,21 @@ def _mine_by_model(config: MiningConfig) -> Summary:
     first = _findings_job(config, {**settings, **lead}, {REPORTS.name: _current(config, REPORTS)}, "first_answers")
     place = raydata.tasks(config.reports)
 
-    def ask_first(reports: Dataset) -> Dataset:
-        return _ask(reports.map_batches(refuse_reports, fn_kwargs={"lead": lead}, **place), config, lead, 1)
+    def ask_first(ends: ExitStack, reports: Dataset) -> Dataset:
+        return _ask(reports.map_batches(refuse_reports, fn_kwargs={"lead": lead}, **place), config, lead, 1, ends)
 
-    run_tables(first, _reader(first, REPORTS), ask_first, ATTEMPTS, [Output(ATTEMPTS)], [ATTEMPTS.name])
+    with ExitStack() as ends:
+        build = partial(ask_first, ends)
+        run_tables(first, _reader(first, REPORTS), build, ATTEMPTS, [Output(ATTEMPTS)], [ATTEMPTS.name])
     second = _findings_job(config, {**settings, **lead}, {ATTEMPTS.name: first.run_id})
     left = _open_rows(config, first.run_id)
 
-    def ask_again(answered: Dataset) -> Dataset:
-        rows = _ask(answered, config, lead, 2) if left else answered
+    def ask_again(ends: ExitStack, answered: Dataset) -> Dataset:
+        rows = _ask(answered, config, lead, 2, ends) if left else answered
         return rows.map_batches(_as_findings, **{**place, "batch_size": None})
 
-    return _run_findings(second, _reader(second, ATTEMPTS), ask_again)
+    with ExitStack() as ends:
+        return _run_findings(second, _reader(second, ATTEMPTS), partial(ask_again, ends))
 
 
 def _model_settings(config: MiningConfig) -> dict[str, Any]:
@@ -119,18 +123,15 @@ def _model_settings(config: MiningConfig) -> dict[str, Any]:
     return config.vllm.model_dump(mode="json", include={"model", "max_model_len", "max_tokens", "engine_kwargs"})
 
 
-def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: int) -> Dataset:
-    """Ask for the open rows, pass the others on. ATTEMPTS -> ATTEMPTS, 1:1."""
+def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: int, ends: ExitStack) -> Dataset:
+    """Ask for the open rows, pass the others on; `ends` gets what is to end with the run. ATTEMPTS -> ATTEMPTS, 1:1."""
     if config.engine == "http":
         check_endpoint(config.http)
-    place = {
-        **raydata.tasks(config.reports),
-        "batch_size": None,
-    }  # as blocks come: waiting for more rows delays writing
+    place = {**raydata.tasks(config.reports), "batch_size": None}  # as blocks come: waiting would delay writing
     asked = rows.map_batches(_of_status, fn_kwargs={"open_rows": True}, **place)
     asked = asked.repartition(target_num_rows_per_block=config.fragment_rows)  # a block's answers are kept together
     settled = rows.map_batches(_of_status, fn_kwargs={"open_rows": False}, **place)
-    answers = ask_endpoint(asked, config) if config.engine == "http" else ask_vllm(asked, config.vllm)
+    answers = ask_endpoint(asked, config) if config.engine == "http" else ask_vllm(asked, config.vllm, ends)
     judged = answers.map_batches(judge_answers, fn_kwargs={"lead": lead, "attempt": attempt}, **place)
     return settled.union(judged)
 

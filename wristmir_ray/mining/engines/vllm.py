@@ -1,5 +1,6 @@
 """The `vllm` engine: Ray Data's own LLM processor over a fixed pool of vLLM replicas."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +20,13 @@ _SMALL = {"num_cpus": 0.1}
 """Templates and tokens cost little: a stage that reserved a whole CPU would keep a small machine waiting."""
 
 
-def ask(reports: Dataset, config: VllmConfig) -> Dataset:
+def ask(reports: Dataset, config: VllmConfig, ends: ExitStack) -> Dataset:
     """Reports (report_id, text, hint) -> ANSWERS, 1:1. A failing report costs no other: it has its failure class.
+
+    Args:
+        reports: what is asked, one answer each.
+        config: the engine.
+        ends: closed when the answers are written; ends the ledger, which a handle in a stage would keep alive.
 
     Raises:
         ConfigError: vLLM is not installed.
@@ -39,20 +45,21 @@ def ask(reports: Dataset, config: VllmConfig) -> Dataset:
         preprocess_map_kwargs=_SMALL,
         postprocess_map_kwargs=_SMALL,
     )
-    _guard(processor)
+    _guard(processor, ends)
     projection = {"max_tokens": config.max_tokens}
     return processor(reports).map_batches(
         _project, fn_kwargs=projection, batch_format="pyarrow", batch_size=None, **_SMALL
     )
 
 
-def _guard(processor: Any) -> None:
+def _guard(processor: Any, ends: ExitStack) -> None:
     """Put `GuardedEngine` in the place of Ray's own vLLM stage."""
     from wristmir_ray.mining.engines.guarded import GuardedEngine
 
     name = "vLLMEngineStage"
     stage = processor.get_stage_by_name(name)
     ledger = ray.remote(DeathLedger).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
+    ends.callback(ray.kill, ledger)
     arguments = {**stage.fn_constructor_kwargs, "ledger": ledger}
     # a copy: assigning would run the stage's validator again, which forgets where the engine is placed
     processor.stages[name] = stage.model_copy(update={"fn": GuardedEngine, "fn_constructor_kwargs": arguments})
