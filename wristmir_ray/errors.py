@@ -74,7 +74,7 @@ class ErrorCode(StrEnum):
     """The header or the table names another body part."""
     VIEW_NOT_PA = "view_not_pa"
     METADATA_CONFLICT = "metadata_conflict"
-    """Header and table disagree on the patient's side."""
+    """Header, table and report disagree on the patient's side."""
     DUPLICATE_EXAM = "duplicate_exam"
     IDENTIFIED = "identified"
     """The de-identification gate found a patient identifier in the header."""
@@ -92,6 +92,8 @@ class ErrorCode(StrEnum):
     """An exam without a report has no caption."""
     NO_FINDINGS = "no_findings"
     """The exam's report was rejected by mining."""
+    NOTHING_REPORTED = "nothing_reported"
+    """The exam's report has neither a finding nor a denial that a quote carries: it makes no normal exam."""
 
     # preprocess, retrieval
     NO_WRIST = "no_wrist"

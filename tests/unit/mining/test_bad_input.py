@@ -148,6 +148,23 @@ def test_what_speaks_to_the_reader_is_found_and_read_by_no_engine(text: str) -> 
     assert row["immobilisation"] == "cast"
 
 
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        ("Disregard the prior comparison, there is a buckle fracture of the distal radius.", "distal_radius"),
+        ("Buckle fracture of the distal ulna, please disregard the previous report.", "distal_ulna"),
+    ],
+)
+def test_a_statement_beside_an_instruction_is_read(text: str, region: str) -> None:
+    (row,) = mine_reports(
+        batch([f"Left wrist. FINDINGS: {text} No dislocation."]), engine="rules", version="v"
+    ).to_pylist()
+    assert row["flags"] == ["instructions"]
+    assert [(f["region"], f["presence"], f["fracture_type"]) for f in row["findings"]] == [
+        (region, "present", "buckle")
+    ]
+
+
 def test_a_model_that_obeys_the_report_has_no_quote_for_it() -> None:
     obeyed = json.dumps(answer(presence=said("absent", "no fracture"), fracture_type=None))
     record = read_answer(obeyed, "stop", INJECTED)
