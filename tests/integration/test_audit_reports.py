@@ -126,7 +126,15 @@ def test_the_sheet_and_its_page(archive: Path) -> None:
     assert "| all |" in page
     figures = json.loads(file(archive, "audit_sheet", "figures.json"))
     assert (figures["reports"], figures["rejected"], figures["ungrounded_share"]) == (15, 1, 0.0)
-    assert figures["fabrications"]["all"]["value"] >= 0.99
+    seeded = figures["fabrications"]
+    hard = {kind: f["not_certain"] for kind, f in seeded.items()}
+    assert {k: f["caught"] for k, f in seeded.items()} == {k: f["n"] for k, f in seeded.items()}
+    assert {k for k, f in hard.items() if not f["n"]} == {"invented_quote", "shifted_span"}
+    assert 30 <= hard["all"]["n"] < seeded["all"]["n"]
+    assert {k: f for k, f in hard.items() if f["caught"] < f["n"]} == {}
+    assert "these records being its own" in page
+    assert f"not certain: **{100 * hard['all']['value']:.1f} % [" in page
+    assert run(audit_config(archive)).facts["fabrications_caught"] == hard["all"]["value"]
     assert figures["report_kinds"]["side.metadata"] == 1
     for name in ("audit.md", "figures.json", "manifest.json"):
         assert "wrist." not in file(archive, "audit_sheet", name), "no report text outside the sheet"

@@ -17,7 +17,7 @@ from wristmir_ray.audit.archive import load_sampled, stratified
 from wristmir_ray.audit.config import AuditConfig
 from wristmir_ray.audit.curve import curve_svg
 from wristmir_ray.audit.fabrications import Source
-from wristmir_ray.audit.figures import automatic, seed_fabrications
+from wristmir_ray.audit.figures import ALL, automatic, by_rules, seed_fabrications
 from wristmir_ray.audit.marks import Marks, join, load_marks, score
 from wristmir_ray.audit.pages import audit_page, marks_page
 from wristmir_ray.audit.passages import Passages
@@ -132,7 +132,7 @@ def make_sheet(config: AuditConfig, page: tablerun.TableRun, automatic_part: Map
     sampled = load_sampled(config.root, page.inputs, chosen)
     sources = [Source(Passages(s.text), s.record) for s in sampled]
     figures = {**automatic_part, "seed": config.seed, "sample": len(sampled)}
-    figures["fabrications"] = seed_fabrications(sources, config.seed)
+    figures["fabrications"] = seed_fabrications(sources, config.seed, own=by_rules(automatic_part))
     html = sheet(sampled, page.inputs[AUDIT.name], config.seed)
     return _publish(page, len(sampled), figures, {SHEET_FILE: html, PAGE_FILE: audit_page(figures)}, started)
 
@@ -186,7 +186,7 @@ def _headline(published: Mapping[str, storage.Manifest]) -> dict[str, Any]:
         "values": figures["values"],
         "share_ungrounded": figures["ungrounded_share"],
         "share_trusted": figures["trusted_share"],
-        "fabrications_caught": figures["fabrications"]["all"]["value"],
+        "fabrications_caught": figures["fabrications"][ALL]["not_certain"]["value"],
     }
     if MARKS in published:
         every = published[MARKS].metrics["all"]
