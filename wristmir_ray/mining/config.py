@@ -39,9 +39,20 @@ class HttpConfig(Section):
         "by asking alone",
     )
     timeout_s: float = Field(120.0, gt=0, description="longest wait for one answer")
-    retries: int = Field(4, ge=0, description="further tries of a request that failed in passing")
-    backoff_s: float = Field(1.0, gt=0, description="pause before the second try; doubles each time")
-    restart_wait_s: float = Field(600.0, ge=0, description="how long an endpoint that went away is waited for")
+    retries: int = Field(
+        4,
+        ge=0,
+        description="further tries of what may be gone at the next: no answer in time, one that cannot be read, "
+        "status 408, 409, 425, 429, 504, 524, 529",
+    )
+    backoff_s: float = Field(
+        1.0, gt=0, description="pause before the second try; doubles each time, to 60 s; `retry-after` may prolong it"
+    )
+    restart_wait_s: float = Field(
+        600.0,
+        ge=0,
+        description="how long an endpoint that went away is waited for; then the job ends, and a rerun resumes",
+    )
     max_tokens: int = Field(3072, ge=64, description="tokens an answer may have; more is failure class `length`")
     guided: Literal["json_schema", "json_object", "none"] = Field(
         "json_schema", description="how the endpoint is asked for JSON; answers are validated whatever it does"
