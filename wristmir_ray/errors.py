@@ -4,6 +4,7 @@
       ConfigError (ValueError)   the run asks for something impossible; before any work   exit 2
       NotPublished               an input table has no manifest                            exit 2
       IndexMismatch              index and encoder come from different checkpoints         exit 2
+      EndpointRefuses            a service refuses whatever it is asked                    exit 2
       EndpointGone               a service that the run needs went away for good           exit 1
       SchemaError (TypeError)    a batch does not match its declared table: our bug        exit 1
 
@@ -33,6 +34,12 @@ class NotPublished(WristmirError):
 
 class IndexMismatch(WristmirError):
     """An index and an encoder come from different checkpoints."""
+
+    exit_code = 2
+
+
+class EndpointRefuses(WristmirError):
+    """A service refuses whatever it is asked: a wrong model, token or setting; what is done is kept."""
 
     exit_code = 2
 

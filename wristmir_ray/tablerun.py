@@ -160,11 +160,11 @@ def _write_fragments(run: TableRun, rows: ray.data.Dataset, fragment: Table) -> 
 
 
 def _on_purpose(error: BaseException) -> WristmirError | None:
-    """Return the error of this package that a worker raised and Ray has wrapped, or None."""
+    """Return the error of this package that a worker raised and Ray has wrapped, or None; without Ray's own advice."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, WristmirError) and not isinstance(found, ray.exceptions.RayError):
-            return found
+            return type(found)(str(found).partition("\n")[0])
         found = getattr(found, "cause", None) or found.__cause__
     return None
 

@@ -61,9 +61,14 @@ def _addressing(report: str, start: int, end: int) -> list[tuple[int, int]]:
     return spoken if len(spoken) < len(parts) else [(start, end)]
 
 
-def without_instructions(report: str) -> str:
-    """Return the report with blanks in their place: of the same length, so that spans are those of the report."""
+def without_instructions(report: str, blank: str = " ") -> str:
+    """Return the report with blanks in their place: of the same length, so that spans are those of the report.
+
+    Args:
+        report: its text.
+        blank: the one character that stands for each of theirs.
+    """
     out = report
     for start, end in find_instructions(report):
-        out = out[:start] + " " * (end - start) + out[end:]
+        out = out[:start] + blank * (end - start) + out[end:]
     return out
