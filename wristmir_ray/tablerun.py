@@ -10,6 +10,7 @@ Why not Ray Data's own checkpoints (`ray.data.checkpoint`): they cost an actor p
 a start, and a row that is written twice stays doubled; a fragment named by its keys cannot be.
 """
 
+import gc
 import logging
 import time
 from collections import Counter
@@ -156,7 +157,9 @@ def _write_fragments(run: TableRun, rows: ray.data.Dataset, fragment: Table) -> 
         ours = _on_purpose(e)
         if ours is None:
             raise
-        raise ours from None
+    del receipts, rows
+    gc.collect()  # these and Ray's frames, which refer to themselves, hold the run's workers
+    raise ours
 
 
 def _on_purpose(error: BaseException) -> WristmirError | None:

@@ -1,5 +1,6 @@
 """Mining by language models on a real local Ray: a real vLLM engine with a tiny random Gemma 3, a scripted endpoint."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.mining_world import common, findings, http, publish_reports
+from tests.integration.mining_world import common, findings, http, processes, publish_reports, wait_until
 from tests.scripted_endpoint import Script, report, scripted_endpoint
 from tests.tiny_gemma import make_tiny_gemma
 from tests.unit.imaging import samples
@@ -140,8 +141,16 @@ def test_what_two_studies_report_in_the_same_words_is_asked_for_once(
     assert {r["status"] for r in findings(tmp_path).values()} == {"ok"}
 
 
+@pytest.fixture
+def unlogged() -> Iterator[None]:
+    """Nothing is logged: pytest keeps what is, Ray logs the error with all its frames, and those hold its workers."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
 def test_an_endpoint_that_refuses_every_report_ends_the_job_and_publishes_nothing(
-    local_ray: None, tmp_path: Path, endpoint: tuple[str, Script]
+    local_ray: None, tmp_path: Path, endpoint: tuple[str, Script], unlogged: None
 ) -> None:
     publish_reports(tmp_path, [report(n) for n in range(4)])
     config = MiningConfig(**common(tmp_path, engine="http", http=http(endpoint[0])))
@@ -150,12 +159,14 @@ def test_an_endpoint_that_refuses_every_report_ends_the_job_and_publishes_nothin
         mine(config)
     assert caught.value.exit_code == 2
     assert len(str(caught.value).splitlines()) == 1
+    wait_until(lambda: not processes("MapBatches(AskEndpoint)"), 60)  # its worker ends with a run
     for table in (ATTEMPTS, FINDINGS):
         with pytest.raises(NotPublished):
             storage.published(str(tmp_path), table.name)
     endpoint[1].refuses = None
     mine(config)
     assert {r["status"] for r in findings(tmp_path).values()} == {"ok"}
+    wait_until(lambda: not processes("MapBatches(AskEndpoint)"), 60)
 
 
 def test_a_model_that_is_not_served_is_one_line_before_any_work(local_ray: None, tmp_path: Path) -> None:
