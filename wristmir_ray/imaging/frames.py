@@ -90,7 +90,7 @@ def _jpeg2000(frame: bytes, rows: int, cols: int, stored: np.dtype) -> tuple[np.
     _check((found.rows, found.cols, found.channels, found.bits), rows, cols, stored)
     jpeg2000.check_parts(stream, found)
     out = np.empty((rows, cols), f"{'i' if found.signed else 'u'}{1 if found.bits <= 8 else 2}")
-    imagecodecs.jpeg2k_decode(stream, out=out)
+    imagecodecs.jpeg2k_decode(stream, numthreads=1, out=out)  # a worker or replica owns one core
     return out, found.bits
 
 

@@ -19,6 +19,8 @@ cv2.setNumThreads(1)  # a worker or replica owns one core
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BLOCK_ROWS = 256
+_BYTES_A_PIXEL = 4
+"""What the largest image may take: OpenCV holds it twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ def decode_png_file(data: bytes, config: DecodeConfig) -> Radiograph:
     """Return the radiograph in a PNG of 1 to 16 bits; see `decode.decode` for the codes."""
     size = read_png(data)
     check_size(size.rows, size.cols, config)
+    if size.rows * size.cols * size.channels * (1 + size.bits // 16) > _BYTES_A_PIXEL * config.max_pixels:
+        raise Reject(ErrorCode.IMAGE_TOO_LARGE, "a grey image may be stored in colour, but not at the largest size")
     _check_png(data)
     return _radiograph(data, size, "png", config)
 

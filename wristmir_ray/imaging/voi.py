@@ -153,7 +153,7 @@ def _lut(item: Dataset, ds: Dataset) -> tuple[np.ndarray, int]:
         entries = np.atleast_1d(np.asarray(data)).astype(np.float64)[:count]
     except Exception:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "a look-up table of the header is not valid") from None
-    if not entries.size:
+    if not np.isfinite(entries).all() or not entries.size:  # an absent LUTData becomes NaN
         raise Reject(ErrorCode.CORRUPT_IMAGE, "a look-up table of the header is empty")
     return entries, start
 

@@ -259,6 +259,13 @@ def test_a_deflated_dicom_is_not_inflated_beyond_the_limit() -> None:
     assert _reject(_bomb_deflated(), DecodeConfig(max_pixels=1024)).code == ErrorCode.IMAGE_TOO_LARGE
 
 
+def test_16_bit_colour_of_the_largest_size_is_too_large() -> None:
+    config = DecodeConfig(max_pixels=GRAY16.size)
+    assert decode(samples.png(GRAY16), config).bits == 16
+    assert decode(samples.png(np.dstack([GRAY8] * 3)), config).bits == 8
+    assert _reject(samples.png(np.dstack([GRAY16] * 3)), config).code == ErrorCode.IMAGE_TOO_LARGE
+
+
 def test_a_reject_quotes_no_header() -> None:
     secret = {
         "PatientName": "Musterfrau^Erika",
