@@ -6,6 +6,7 @@
 an `Outcome`, never as the death of who asks.
 """
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -28,6 +29,8 @@ GIB = 2**30
 CPU_S = 5.0
 """A file may take this much processor time; the clock on the wall is another's load too."""
 WALL_S = 90.0
+MAX_BATCH = 64
+"""More answers than these might not fit into a pipe."""
 FINDINGS = {"crash", "hang", "memory", "exception", "wrong"}
 _NO_MEMORY = re.compile(
     r"MemoryError|bad_alloc|(cannot|failed to) allocate|(insufficient|out of|not enough) memory", re.IGNORECASE
@@ -64,36 +67,60 @@ class Child:
 
     memory: int = GIB
     _process: Any = None
+    _unread: bytes = b""
     _errors: Any = field(default_factory=tempfile.TemporaryFile)
 
     def decode(self, data: bytes) -> Outcome:
         """Return how decoding `data` ended."""
-        if self._process is None:
-            self._start()
-        process = self._process
-        try:
-            process.stdin.write(struct.pack("<I", len(data)) + data)
-            process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], WALL_S)
-            line = process.stdout.readline() if ready else b""
-        except BrokenPipeError:
-            ready, line = [process.stdout], b""
-        if line:
-            return Outcome(**json.loads(line))
-        self.close()
-        signalled = signal.Signals(-process.returncode).name if process.returncode < 0 else str(process.returncode)
-        if not ready or signalled == "SIGPROF":
+        return self.decode_all([data])[0]
+
+    def decode_all(self, batch: list[bytes]) -> list[Outcome]:
+        """Return how each of at most MAX_BATCH files ended: what follows a death is decoded by the next process."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(batch):
+            rest = batch[len(outcomes) :]
+            if self._process is None:
+                self._start()
+            with contextlib.suppress(BrokenPipeError):
+                for data in rest:
+                    self._process.stdin.write(struct.pack("<I", len(data)) + data)
+                self._process.stdin.flush()
+            for _ in rest:
+                outcomes.append(self._answer())
+                if self._process is None:
+                    break
+        return outcomes
+
+    def _answer(self) -> Outcome:
+        """Return the next outcome; after a death or too long a silence there is no process left."""
+        output = self._process.stdout.fileno()
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([output], [], [], WALL_S)
+            read = os.read(output, 65_536) if ready else b""
+            if not read:
+                return self._death(silent=not ready)
+            self._unread += read
+        line, _, self._unread = self._unread.partition(b"\n")
+        return Outcome(**json.loads(line))
+
+    def _death(self, *, silent: bool) -> Outcome:
+        code = self.close()
+        signalled = signal.Signals(-code).name if code < 0 else str(code)
+        if silent or signalled == "SIGPROF":
             return Outcome("hang", self._stack() or "no answer", CPU_S)
         return Outcome("crash", f"{signalled} {self._stack()}")
 
-    def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process.stdin.close()
-            self._process.stdout.close()
-        self._process = None
+    def close(self) -> int:
+        """End the process; return its exit code."""
+        process, self._process, self._unread = self._process, None, b""
+        if process is None:
+            return 0
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        return int(process.returncode)
 
     def _start(self) -> None:
         self._errors.seek(0)

@@ -29,6 +29,7 @@ MAX_POOL = 3000
 MAX_FILE_BYTES = 20_000
 MAX_CORPUS_BYTES = 200_000
 SAME_KEPT = 2
+BATCH = 32
 
 
 @dataclass
@@ -108,13 +109,13 @@ def fuzz(seconds: float, seed: int, corpus: Path) -> Campaign:
     end = time.monotonic() + seconds
     told = time.monotonic()
     while time.monotonic() < end:
-        data = mutated(rng, seeds, pool, frames)
-        outcome = child.decode(data)
-        new = campaign.add(outcome)
-        if outcome.is_finding:
-            campaign.keep(data, outcome, child)
-        elif new and outcome.is_deep and len(pool) < MAX_POOL and len(data) < 10 * MAX_FILE_BYTES:
-            pool.append(data)
+        batch = [mutated(rng, seeds, pool, frames) for _ in range(BATCH)]
+        for data, outcome in zip(batch, child.decode_all(batch), strict=True):
+            new = campaign.add(outcome)
+            if outcome.is_finding:
+                campaign.keep(data, outcome, child)
+            elif new and outcome.is_deep and len(pool) < MAX_POOL and len(data) < 10 * MAX_FILE_BYTES:
+                pool.append(data)
         if time.monotonic() - told > 60:
             told = time.monotonic()
             print(f"{campaign.executions} executions, {len(pool)} in the pool", flush=True)

@@ -35,8 +35,8 @@ def decode_frame(frame: bytes, syntax: str, rows: int, cols: int, stored: np.dty
         syntax: a transfer syntax for which `is_compressed` holds.
         rows, cols: the size that the DICOM header declares, already within limits.
         stored: int8, uint8, int16 or uint16, what the DICOM header declares.
-        bits: bits stored. Where a lossy frame may be deeper, what overshoots becomes black or white, as
-            cutting off its high bits would make white black.
+        bits: bits stored. Where a lossy frame is deeper, what overshoots becomes black or white: without
+            its high bits white would be black.
 
     Returns:
         (rows, cols) of `stored`. A signed image's sign bit is the highest bit of the stream's precision.
@@ -56,7 +56,7 @@ def decode_frame(frame: bytes, syntax: str, rows: int, cols: int, stored: np.dty
     if stored.kind == "i" and unused:
         pixels <<= unused
         pixels >>= unused
-    if precision > bits and syntax in _LOSSY:
+    if precision > bits and syntax in _LOSSY and coded.dtype.kind == stored.kind:
         low = -(1 << (bits - 1)) if stored.kind == "i" else 0
         np.clip(pixels, low, low + (1 << bits) - 1, out=pixels)
     return pixels

@@ -99,6 +99,15 @@ def test_what_overshoots_stays_white() -> None:
     assert (image.stored[white] == 4095).all()
 
 
+def test_signed_samples_in_a_deeper_stream_keep_their_sign() -> None:
+    """Ten bits, signed, as bit patterns in a stream of twelve: lossy JPEG has 8 or 12."""
+    stored = samples.pixels(9, signed=True)
+    frame = bytes(imagecodecs.jpeg8_encode(stored.view(np.uint16) & 0x3FF, 100, bitspersample=12))
+    image = decode(samples.write(samples.dataset(stored, 10), uid.JPEGExtended12Bit, frame), CONFIG)
+    inside = np.abs(stored.astype(int)) > 8  # a lossy code may cross from -1 to 0
+    assert np.abs(image.stored.astype(int) - stored)[inside].max() <= 2
+
+
 @pytest.mark.parametrize(
     ("photometric", "slope", "window", "syntax"),
     list(itertools.product(("MONOCHROME1", "MONOCHROME2"), (1, -1), (True, False), samples.LOSSLESS)),
