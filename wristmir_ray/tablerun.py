@@ -10,6 +10,7 @@ Why not Ray Data's own checkpoints (`ray.data.checkpoint`): they cost an actor p
 a start, and a row that is written twice stays doubled; a fragment named by its keys cannot be.
 """
 
+import gc
 import logging
 import time
 from collections import Counter
@@ -156,15 +157,17 @@ def _write_fragments(run: TableRun, rows: ray.data.Dataset, fragment: Table) -> 
         ours = _on_purpose(e)
         if ours is None:
             raise
-        raise ours from None
+    del receipts, rows
+    gc.collect()  # these and Ray's frames, which refer to themselves, hold the run's workers
+    raise ours
 
 
 def _on_purpose(error: BaseException) -> WristmirError | None:
-    """Return the error of this package that a worker raised and Ray has wrapped, or None."""
+    """Return the error of this package that a worker raised and Ray has wrapped, or None; without Ray's own advice."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, WristmirError) and not isinstance(found, ray.exceptions.RayError):
-            return found
+            return type(found)(str(found).partition("\n")[0])
         found = getattr(found, "cause", None) or found.__cause__
     return None
 

@@ -1,5 +1,6 @@
 """The `vllm` engine: Ray Data's own LLM processor over a fixed pool of vLLM replicas."""
 
+import json
 from contextlib import ExitStack
 from typing import Any
 
@@ -83,7 +84,7 @@ def _processor_config(config: VllmConfig) -> Any:
         tokenize_stage=False,  # the engine does both itself: two processes less, each with its own tokenizer
         detokenize_stage=False,
         should_continue_on_error=True,
-        log_engine_metrics=True,
+        log_engine_metrics=config.engine_metrics,
         **placement,
     )
 
@@ -107,7 +108,8 @@ def environment(config: VllmConfig) -> dict[str, str]:
 
 def sampling(max_tokens: int) -> dict[str, Any]:
     """Return the sampling parameters of every report."""
-    return {"temperature": 0.0, "max_tokens": max_tokens, "structured_outputs": {"json": answer_schema()}}
+    schema = json.dumps(answer_schema(), sort_keys=True)
+    return {"temperature": 0.0, "max_tokens": max_tokens, "structured_outputs": {"json": schema}}
 
 
 class _Ask:
