@@ -44,7 +44,7 @@ def hash_key() -> bytes:
 
 def keyed(key: bytes, kind: str, value: str) -> str:
     """Return HMAC-SHA256(key, kind + value) cut to 128 bits, as 32 hex digits."""
-    return hmac.new(key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(key, f"{kind}\0{value}".encode(), "sha256").hex()[:32]
 
 
 def source_id(uri: str, size: int, stamp: str) -> str:
