@@ -199,6 +199,6 @@ def test_the_manifest_says_where_rows_came_from(tmp_path: Path) -> None:
     config = _config(tmp_path)
     summary = run(config)
     manifest = storage.published(config.root, "exams")
-    assert set(manifest.inputs) == {"objects", "metadata", "reports", "hash_key"}
+    assert set(manifest.inputs) == {"objects", "metadata", "reports", "hash_key", "unreadable", "sources"}
     assert json.loads(json.dumps(manifest.config))["images"] == config.images
     assert summary.runs["exams"] == summary.runs["reports"] == manifest.run_id
