@@ -101,12 +101,12 @@ def _rle(frame: bytes, rows: int, cols: int, stored: np.dtype) -> tuple[np.ndarr
     if segments != stored.itemsize or starts != sorted(starts) or not _RLE_HEADER.size <= starts[0]:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the RLE frame's header is not valid")
     out = np.empty((rows * cols, stored.itemsize), np.uint8)
-    plane = np.empty(rows * cols + _RLE_SLACK, np.uint8)
+    plane = bytearray(rows * cols + _RLE_SLACK)
     for place, (start, end) in enumerate(zip(starts, [*starts[1:], len(frame)], strict=True), 1):
         decoded = imagecodecs.packbits_decode(frame[start:end], out=plane)
         if len(decoded) < rows * cols:
             raise Reject(ErrorCode.CORRUPT_IMAGE, "the RLE frame has too few pixels")
-        out[:, -place] = plane[: rows * cols]
+        out[:, -place] = np.frombuffer(plane, np.uint8, rows * cols)
     return out.view(f"<u{stored.itemsize}").reshape(rows, cols), 8 * stored.itemsize
 
 
