@@ -23,8 +23,8 @@ from wristmir_ray.detection.dataset import CLASSES, images_and_truth, write_yolo
 from wristmir_ray.detection.metrics import best_of_each, score
 from wristmir_ray.models.detector import DetectorSpec, OnnxDetector
 
-AGREEMENT_IMAGES = 16
-"""Validation images on which both paths are compared."""
+AGREEMENT_IMAGES, AGREEMENT_SCORE = 16, 0.05
+"""Validation images on which both paths are compared, and from which score on."""
 
 LOWEST_SCORE = 0.001
 """From here on detections count for AP50, as in the trainer's own validation."""
@@ -103,8 +103,9 @@ def train_target(
 def agree(detector: OnnxDetector, checkpoint: Path, images: Sequence[np.ndarray]) -> dict[str, float]:
     """Return how far the run-time path is from the trainer's own predictions.
 
-    Of each image and class the trainer's best box is compared with ours: `score` and `edge_px` are
-    the largest differences, infinite where one path finds a box that the other does not.
+    Of each image and class the trainer's best box is compared with ours, where one of them scores at
+    least AGREEMENT_SCORE: `score` and `edge_px` are the largest differences, infinite where one path
+    finds a box that the other does not.
 
     Args:
         detector: the run-time path, with thresholds near zero.
@@ -123,7 +124,7 @@ def agree(detector: OnnxDetector, checkpoint: Path, images: Sequence[np.ndarray]
         boxes = np.asarray(result.boxes.data.cpu(), float)  # x0, y0, x1, y1, score, class; best score first
         for i, region in enumerate(spec.classes):
             of_class = boxes[boxes[:, 5] == i]
-            if len(of_class) == 0 and region not in mine:
+            if max([*of_class[:, 4], mine.get(region, (0.0,))[0]]) < AGREEMENT_SCORE:
                 continue
             if len(of_class) == 0 or region not in mine:
                 return {"score": float("inf"), "edge_px": float("inf"), "images": float(len(images))}
