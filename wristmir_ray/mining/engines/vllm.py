@@ -1,6 +1,5 @@
 """The `vllm` engine: Ray Data's own LLM processor over a fixed pool of vLLM replicas."""
 
-import json
 from contextlib import ExitStack
 from typing import Any
 
@@ -108,8 +107,7 @@ def environment(config: VllmConfig) -> dict[str, str]:
 
 def sampling(max_tokens: int) -> dict[str, Any]:
     """Return the sampling parameters of every report."""
-    schema = json.dumps(answer_schema(), sort_keys=True)
-    return {"temperature": 0.0, "max_tokens": max_tokens, "structured_outputs": {"json": schema}}
+    return {"temperature": 0.0, "max_tokens": max_tokens, "structured_outputs": {"json": answer_schema()}}
 
 
 class _Ask:
