@@ -1,8 +1,8 @@
 """Memory and rate of ingest's second half: 1,000,000 objects are merged with their tables, none is read.
 
-There is no peer: the job is held against itself on a quarter of the objects, where its spills are full
-already. Objects, a metadata table (CSV), a reports table (CSV) and a published SOURCES are made; then,
-in a process of its own, the objects are matched with the metadata, compared with SOURCES (all are taken
+There is no peer: the job is held against itself on a quarter of the objects, where most of its spills are
+full. Objects, a metadata table (CSV), a reports table (CSV) and a published SOURCES are made; then, in a
+process of its own, the objects are matched with the metadata, compared with SOURCES (all are taken
 over) and merged to EXAMS and REPORTS, as `jobs/ingest.py` does it when only a table has changed. `ratio`
 is the largest resident set over that of a quarter; `growth_bytes` is what one more object adds.
 """

@@ -28,7 +28,7 @@ def instance(n: int, syntax: str = uid.ExplicitVRLittleEndian, **more: Any) -> b
     picture = np.roll(samples.pixels(12, 40, 40), n, axis=1)
     uids = {"SOPInstanceUID": f"1.2.3.{n}", "SeriesInstanceUID": f"1.2.4.{n}", "StudyInstanceUID": f"1.2.5.{n // 2}"}
     ds = samples.dataset(picture, **uids, PatientID=f"P{n // 2}", AccessionNumber=f"A{n // 2}", **more)
-    return samples.write(ds, syntax, samples.j2k(picture) if syntax == uid.JPEG2000Lossless else None)
+    return samples.write(ds, syntax, samples.frame(picture, syntax) if syntax == uid.JPEG2000Lossless else None)
 
 
 def run_counted(config: IngestConfig, folder: Path) -> tuple[Summary, int]:
