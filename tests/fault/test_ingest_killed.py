@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import REPO
@@ -30,8 +32,13 @@ def _kill_halfway(archive: GrowingArchive) -> None:
     while len(list(work.rglob("*.parquet"))) < (ALL - OLD) // 4 // 4 and time.monotonic() < deadline:
         assert process.poll() is None, "the job ended before it could be killed"
         time.sleep(0.05)
+    tree = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    for worker in tree:  # the machine is gone: no worker that outlives its driver finishes a fragment
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    psutil.wait_procs(tree, 30)
 
 
 def test_a_killed_increment_resumes_to_equal_tables(tmp_path: Path) -> None:

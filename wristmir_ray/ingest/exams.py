@@ -8,7 +8,6 @@ memory; what travels between ranges are pairs of keys.
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -32,30 +31,18 @@ LINKS = pa.schema([("source_id", _ID), ("report_id", _ID)])
 USED = pa.schema([("report_id", _ID), ("text", _ID)])
 
 
-@dataclass
 class Spills:
     """What travels between ranges of different keys."""
 
-    folder: str
-    merged: Spill = field(init=False)
-    copies: Spill = field(init=False)
-    doubles: Spill = field(init=False)
-    studies: Spill = field(init=False)
-    links: Spill = field(init=False)
-    texts: Spill = field(init=False)
-    used: Spill = field(init=False)
-    patients: Spill = field(init=False)
-
-    def __post_init__(self) -> None:
-        at = self.folder
-        self.merged = Spill(f"{at}/merged", MERGED, "source_id")
-        self.copies = Spill(f"{at}/copies", COPIES, "exam_id", "source_uri")
-        self.doubles = Spill(f"{at}/doubles", pa.schema([("source_id", _ID)]), "source_id")
-        self.studies = Spill(f"{at}/studies", STUDIES, "study_id")
-        self.links = Spill(f"{at}/links", LINKS, "source_id")
-        self.texts = Spill(f"{at}/texts", TEXTS, "study_id", "row")
-        self.used = Spill(f"{at}/used", USED, "report_id")
-        self.patients = Spill(f"{at}/patients", pa.schema([("patient_id", _ID)]), "patient_id")
+    def __init__(self, folder: str) -> None:
+        self.merged = Spill(f"{folder}/merged", MERGED, "source_id")
+        self.copies = Spill(f"{folder}/copies", COPIES, "exam_id", "source_uri")
+        self.doubles = Spill(f"{folder}/doubles", pa.schema([("source_id", _ID)]), "source_id")
+        self.studies = Spill(f"{folder}/studies", STUDIES, "study_id")
+        self.links = Spill(f"{folder}/links", LINKS, "source_id")
+        self.texts = Spill(f"{folder}/texts", TEXTS, "study_id", "row")
+        self.used = Spill(f"{folder}/used", USED, "report_id")
+        self.patients = Spill(f"{folder}/patients", pa.schema([("patient_id", _ID)]), "patient_id")
 
 
 def publish_exams(
