@@ -88,7 +88,7 @@ def _loop(uris: list[str], config: Any) -> int:
     from wristmir_ray.imaging.crop import encode_png
     from wristmir_ray.imaging.decode import decode
     from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
-    from wristmir_ray.preprocess.stages import extract_regions
+    from wristmir_ray.preprocess.regions import extract_regions
 
     cv2.setNumThreads(1)
     roi, bones = load_detector(config.root, ROI_DETECTOR), load_detector(config.root, BONE_DETECTOR)

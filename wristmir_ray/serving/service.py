@@ -104,7 +104,7 @@ def load_extractor(args: ServeArgs, pins: Pins) -> Extractor:
     """
     crops = storage.published(args.root, CROPS.name, pins.crops)
     decoding = {**crops.config["decode"], "reject_identified": args.reject_identified}
-    return Extractor(extractor.load_extractor(args.root, pins.crops, args.threads), DecodeConfig(**decoding))
+    return Extractor(extractor.load_extractor(args.root, pins.crops, args.runtime), DecodeConfig(**decoding))
 
 
 def pixel_box(box: Box) -> api.PixelBox:
