@@ -54,10 +54,7 @@ def _run(exams: int, demo: Any, folder: Path) -> tuple[int, float]:
 
     known = storage.read_table(demo.archive, EXAMS).to_pylist()
     root = folder / str(exams)
-    rows = [
-        {**known[i % len(known)], "source_id": f"{i:08d}", "exam_id": f"{i:08d}"}
-        for i in range(exams)
-    ]
+    rows = [{**known[i % len(known)], "source_id": f"{i:08d}", "exam_id": f"{i:08d}"} for i in range(exams)]
     publish_rows(str(root), EXAMS, rows)
     job = [sys.executable, str(JOBS / "preprocess.py")]
     argv = [*job, "--root", str(root), "--detectors", demo.archive, "--ray.progress", "false"]

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
-from wristmir_ray.errors import ErrorCode, Reject, reject_columns
+from wristmir_ray.errors import Reject, reject_columns
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
@@ -19,6 +18,7 @@ from wristmir_ray.models.detector import Detector
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.preprocess.regions import RegionCrop, extract_batch, extract_regions
 from wristmir_ray.schemas import CROPS, PREPROCESSED, REGIONS, Table, conform
+from wristmir_ray.sources import read_source
 
 STAGE = "preprocess"
 FETCHES = 4
@@ -56,7 +56,7 @@ def read_radiographs(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
 
 def _decoded(row: Mapping[str, Any], config: DecodeConfig) -> dict[str, Any]:
     try:
-        gray = decode(_fetch(row["source_uri"]), config).gray
+        gray = decode(read_source(row["source_uri"]), config).gray
     except Exception as e:
         return {**_key(row), **reject_columns(e, STAGE)}
     size = {"rows": gray.shape[0], "cols": gray.shape[1]}
@@ -65,13 +65,6 @@ def _decoded(row: Mapping[str, Any], config: DecodeConfig) -> dict[str, Any]:
 
 def _key(row: Mapping[str, Any]) -> dict[str, Any]:
     return {n: row[n] for n in ("source_id", "exam_id", "split")}
-
-
-def _fetch(uri: str) -> bytes:
-    try:
-        return storage.read_bytes(uri)
-    except OSError as e:
-        raise Reject(ErrorCode.SOURCE_UNREADABLE, type(e).__name__) from None
 
 
 class DetectAndCrop:
@@ -124,7 +117,7 @@ class ReadDetectAndCrop:
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = batch.to_pylist()
         with ThreadPoolExecutor(FETCHES) as pool:
-            files = [pool.submit(_fetch, row["source_uri"]) for row in rows]
+            files = [pool.submit(read_source, row["source_uri"]) for row in rows]
             cut = [
                 _cut_alone(row, partial(self._gray, file), self._detectors, self._config)
                 for row, file in zip(rows, files, strict=True)
