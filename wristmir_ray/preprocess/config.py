@@ -35,6 +35,16 @@ class RegionConfig(Section):
     same_bone_iou: float = Field(
         0.5, gt=0, le=1, description="a radius and an ulna that overlap by this much are one bone seen twice"
     )
+    present: float = Field(
+        0.4, ge=0, le=1, description="mean score of radius and ulna below which the picture shows no wrist's forearm"
+    )
+    certain: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="mean score of radius and ulna below which a picture is looked at turned by 180 degrees, too",
+    )
+    surer: float = Field(0.15, ge=0, le=1, description="by how much that must raise the score of an upside-down one")
 
 
 class PreprocessConfig(JobConfig):
