@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.trained import JOBS, detectors
+
 ROUNDS, TIMED = 5, 40
 VAL_IMAGES = 80
 Run = Callable[[np.ndarray], np.ndarray]
@@ -24,7 +26,6 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 def measure() -> dict[str, Any]:
     """Return calls a second of the default back end and of eager PyTorch, and all others' beside them."""
-    from tests.bench.trained import detectors
 
     with tempfile.TemporaryDirectory() as folder:
         demo = detectors(folder)

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.trained import detectors
+
 PHANTOMS, PAIRS = 400, 150
 LEAST_PX = 60
 """Rows of a hand or a shaft that is a picture at all."""
@@ -20,7 +22,6 @@ LEAST_PX = 60
 
 def measure() -> dict[str, Any]:
     """Return the share found of each kind."""
-    from tests.bench.trained import detectors
     from wristmir_ray.errors import ErrorCode
     from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
     from wristmir_ray.models.networks import RuntimeConfig

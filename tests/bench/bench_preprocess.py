@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench.trained import JOBS, detectors
+
 EXAMS = int(os.environ.get("BENCH_EXAMS", "3000"))
 ROUNDS = 5
 PROFILED = 300
@@ -40,7 +42,6 @@ STEPS_OF = {
 
 def measure() -> dict[str, Any]:
     """Return images a second of both, and their ratio."""
-    from tests.bench.trained import JOBS, detectors
     from wristmir_ray import raydata
     from wristmir_ray.config import load_config
     from wristmir_ray.preprocess.config import PreprocessConfig

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.peak import peak_of, publish_rows
+from tests.bench.trained import JOBS, detectors
 
 MANY = int(os.environ.get("BENCH_EXAMS", "20000"))
 SIZES = (MANY // 10, MANY)
@@ -20,7 +21,6 @@ SIZES = (MANY // 10, MANY)
 
 def measure() -> dict[str, Any]:
     """Return both peaks, their ratio, and the larger archive's images a second."""
-    from tests.bench.trained import detectors
     from wristmir_ray import raydata
 
     with tempfile.TemporaryDirectory() as folder:
