@@ -220,6 +220,8 @@ class Manifest:
     inputs: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     code: str = ""
+    kind: str = ""
+    """Of a table's run: digest of job, settings, models and code; runs of one kind differ in their inputs alone."""
     config: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     created: str = ""

@@ -30,6 +30,7 @@ from wristmir_ray.job import Summary
 from wristmir_ray.schemas import Table, conform
 from wristmir_ray.shards import totals, write_shard
 from wristmir_ray.spill import dataset
+from wristmir_ray.takeover import StillGood, take_over
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,11 @@ class TableRun:
         return keys.run_id(self.job, self.settings, {**self.inputs, **self.models}, self.code)
 
     @property
+    def kind(self) -> str:
+        """What runs share that differ in their input tables alone."""
+        return keys.run_id(self.job, self.settings, dict(self.models), self.code)
+
+    @property
     def fragments(self) -> str:
         return storage.join(self.config.root, "_work", self.job, self.run_id)
 
@@ -77,6 +83,7 @@ class TableRun:
             run_id=self.run_id,
             job=self.job,
             code=self.code,
+            kind=self.kind,
             inputs={**self.inputs, **self.lineage},
             models=dict(self.models),
             config=self.config.resolved(),
@@ -97,6 +104,7 @@ def run_tables(
     names: Sequence[str],
     facts: Callable[[pads.Dataset | None], dict[str, Any]] | None = None,
     carried: Sequence[str] = (),
+    still_good: StillGood | None = None,
 ) -> Summary:
     """Run a pipeline over what is not yet done, and publish its tables.
 
@@ -110,6 +118,7 @@ def run_tables(
         names: names of the published tables, first the one whose rejects are counted.
         facts: further figures for the summary and the manifest's metrics, from all fragments.
         carried: Parquet files of finished rows of `fragment` that are published beside the new ones.
+        still_good: gives the rows of an earlier run that hold for the new inputs; without it all is done anew.
 
     Returns:
         Summary; `skipped` when this very run was already published.
@@ -122,14 +131,18 @@ def run_tables(
     if before:
         return before
     storage.check_writable(run.config.root)
+    taken: dict[str, Any] = {}
+    if still_good is not None:
+        place = (run.config.root, names[0], run.kind, run.run_id, run.fragments)
+        taken = take_over(*place, fragment, still_good)
     done, new_rows = _done_keys(run.fragments, fragment), 0
     if source is not None:
         raydata.connect(run.config.ray)
         new_rows = _write_fragments(run, build(_not_done(source(), run, fragment, done)), fragment)
     files = [*storage.list_files(run.fragments, ".parquet"), *carried]
-    metrics = facts(dataset(files, fragment.schema) if files else None) if facts else {}
+    metrics = {**taken, **(facts(dataset(files, fragment.schema) if files else None) if facts else {})}
     manifests = _write_outputs(run, fragment, outputs, files)
-    summary = publish(run, names, manifests, metrics, started, resumed=len(done))
+    summary = publish(run, names, manifests, metrics, started, resumed=len(done) - taken.get("taken_over", 0))
     storage.delete_tree(run.fragments)
     pa.default_memory_pool().release_unused()  # else the driver keeps what it sorted through the next run
     log.info("published", extra={"fields": {"job": run.job, "rows_new": new_rows, "rows_resumed": len(done)}})

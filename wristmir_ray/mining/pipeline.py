@@ -32,6 +32,7 @@ from wristmir_ray.mining.stages import explode_captions, mine_reports, pack_reco
 from wristmir_ray.mining.statistics import markdown, plot, table3
 from wristmir_ray.schemas import ATTEMPTS, CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table
 from wristmir_ray.tablerun import Output, TableRun, run_tables
+from wristmir_ray.takeover import same_keys
 
 _COUNTED = ("status", "flags", "findings", "evidence")
 _TOKENS = ("tokens_in", "tokens_cached", "tokens_out")
@@ -54,7 +55,8 @@ def run(config: MiningConfig) -> Summary:
     findings = mine(config)
     seconds = time.monotonic() - started
     captions = caption(config)
-    rate = {} if findings.skipped else {"reports_per_s": round((findings.rows - findings.resumed_rows) / seconds, 1)}
+    new = findings.rows - findings.resumed_rows - findings.facts.get("taken_over", 0)
+    rate = {} if findings.skipped else {"reports_per_s": round(new / seconds, 1)}
     return Summary(
         job="mine_reports",
         runs={**findings.runs, **captions.runs},
@@ -105,7 +107,8 @@ def _mine_by_model(config: MiningConfig) -> Summary:
 
     with ExitStack() as ends:
         build = partial(ask_first, ends)
-        run_tables(first, _reader(first, REPORTS), build, ATTEMPTS, [Output(ATTEMPTS)], [ATTEMPTS.name])
+        outputs, known = [Output(ATTEMPTS)], same_keys(config.root, ATTEMPTS, REPORTS)
+        run_tables(first, _reader(first, REPORTS), build, ATTEMPTS, outputs, [ATTEMPTS.name], still_good=known)
     second = _findings_job(config, {**settings, **lead}, {ATTEMPTS.name: first.run_id})
     left = _open_rows(config, first.run_id)
 
@@ -163,7 +166,8 @@ def _findings_job(
 
 
 def _run_findings(job: TableRun, source: Callable[[], Dataset], build: Callable[[Dataset], Dataset]) -> Summary:
-    return run_tables(job, source, build, FINDINGS, [Output(FINDINGS)], [FINDINGS.name], _finding_facts)
+    known, outputs = same_keys(job.config.root, FINDINGS, REPORTS), [Output(FINDINGS)]
+    return run_tables(job, source, build, FINDINGS, outputs, [FINDINGS.name], _finding_facts, still_good=known)
 
 
 def caption(config: MiningConfig) -> Summary:

@@ -26,6 +26,7 @@ from wristmir_ray.preprocess.stages import (
     explode_regions,
     read_radiographs,
 )
+from wristmir_ray.preprocess.unchanged import unchanged_exams
 from wristmir_ray.schemas import CROPS, EXAMS, PREPROCESSED, REGIONS
 
 JOB = "preprocess"
@@ -106,6 +107,7 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
         ],
         names=[REGIONS.name, CROPS.name],
         facts=found_shares,
+        still_good=unchanged_exams(config.root, exams.run_id),
     )
     _write_preview(config, table_run.run_id, exams.run_id)
     return summary
