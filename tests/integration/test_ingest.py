@@ -14,7 +14,7 @@ import pytest
 from jobs import ingest
 from tests.unit.imaging import samples
 from wristmir_ray import keys, storage
-from wristmir_ray.ingest.config import IngestConfig, MetadataColumns, MetadataConfig, ReportsConfig
+from wristmir_ray.ingest.config import GateConfig, IngestConfig, MetadataColumns, MetadataConfig, ReportsConfig
 from wristmir_ray.ingest.pipeline import run
 from wristmir_ray.schemas import EXAMS, REPORTS
 
@@ -91,6 +91,7 @@ def test_every_object_ends_as_one_row(tmp_path: Path) -> None:
     assert summary.rows == len(expected)
     assert summary.rejects == dict(Counter(e for e in expected.values() if e))
     assert summary.facts["exams_with_report"] == 2
+    assert summary.facts["quarantine"] == {"identified": 1, "burned_in_text": 0}
     assert rows["0.png"]["patient_id"] == rows["1.png"]["patient_id"] == rows["copy.png"]["patient_id"]
     assert rows["0.png"]["split"] == rows["1.png"]["split"]
     reports = storage.read_table(config.root, REPORTS).to_pylist()
@@ -124,6 +125,20 @@ def test_the_second_run_is_skipped_and_a_changed_archive_is_not(tmp_path: Path) 
     assert third.rows == first.rows + 1
     again = storage.read_table(config.root, EXAMS, first.runs["exams"], good_only=False)
     assert again.equals(before)
+
+
+def test_a_person_releases_from_quarantine(tmp_path: Path) -> None:
+    _archive(tmp_path / "images")
+    config = _config(tmp_path)
+    first = run(config)
+    held = _rows(config.root)["named.dcm"]
+    assert held["exam_id"] is None
+    (tmp_path / "release.txt").write_text(f"{held['source_id']}  # made up\n")
+    second = run(config.with_(deid=GateConfig(release=str(tmp_path / "release.txt"))))
+    assert second.runs != first.runs
+    row = _rows(config.root)["named.dcm"]
+    assert row["error"] == "duplicate_exam"  # header.dcm holds the same instance: no longer a matter of names
+    assert second.facts["quarantine"] == {"identified": 0, "burned_in_text": 0}
 
 
 def test_files_that_pydicom_ships(tmp_path: Path) -> None:
@@ -162,6 +177,7 @@ def test_real_radiographs(tmp_path: Path, real_data: Path) -> None:
         (["--reports.columns.text", "Befund"], "Befund"),
         (["--split.test_share", "0.95"], "test_share"),
         (["--decode.body_parts", "("], "body_parts"),
+        (["--deid.release", "gone.txt"], "gone.txt"),
     ],
 )
 def test_impossible_runs_say_why(

@@ -10,6 +10,7 @@ import ray
 import ray.data
 
 from wristmir_ray import keys, raydata, tablerun
+from wristmir_ray.errors import QUARANTINE
 from wristmir_ray.ingest import listing, sidecar, stages
 from wristmir_ray.ingest.config import IngestConfig
 from wristmir_ray.job import Summary
@@ -26,6 +27,7 @@ def run(config: IngestConfig) -> Summary:
     objects = listing.list_images(config.images)
     known = sidecar.match_metadata(objects["source_uri"].to_pylist(), config.metadata)
     texts = sidecar.read_reports(config.reports)
+    released = sidecar.read_release(config.deid.release)
     work = tablerun.TableRun(
         job="ingest",
         config=config,
@@ -35,6 +37,7 @@ def run(config: IngestConfig) -> Summary:
             "objects": listing.digest(objects),
             "metadata": sidecar.file_digest(config.metadata),
             "reports": sidecar.file_digest(config.reports),
+            "released": keys.digest("released", *sorted(released)) if released else "",
             "hash_key": keys.keyed(key, "fingerprint", "")[:16],
         },
     )
@@ -43,7 +46,7 @@ def run(config: IngestConfig) -> Summary:
     return tablerun.run_tables(
         work,
         source=lambda: ray.data.from_arrow(raydata.blocks(objects, config.fragment_rows)),
-        build=lambda rows: build(rows, config, texts, key),
+        build=lambda rows: build(rows, config, texts, key, released),
         fragment=INGESTED,
         outputs=outputs,
         names=[EXAMS.name, REPORTS.name],
@@ -53,17 +56,24 @@ def run(config: IngestConfig) -> Summary:
 
 def _settings(config: IngestConfig) -> dict[str, Any]:
     """Return what changes rows; tables enter a run's id by their bytes, not by their paths."""
-    names = {"decode", "split", "assume_view", "max_file_mib", "metadata", "reports"}
-    paths: Any = {"metadata": {"path"}, "reports": {"path"}}
+    names = {"decode", "deid", "split", "assume_view", "max_file_mib", "metadata", "reports"}
+    paths: Any = {"metadata": {"path"}, "reports": {"path"}, "deid": {"release"}}
     return config.model_dump(mode="json", include=names, exclude=paths)
 
 
-def build(objects: ray.data.Dataset, config: IngestConfig, texts: pa.Table, key: bytes) -> ray.data.Dataset:
+def build(
+    objects: ray.data.Dataset,
+    config: IngestConfig,
+    texts: pa.Table,
+    key: bytes,
+    released: frozenset[str] = frozenset(),
+) -> ray.data.Dataset:
     """Return rows of INGESTED for rows of LISTING with KNOWN: one for one."""
+    decoding = {"config": config.decode, "gate": config.deid, "released": released}
     pool = raydata.tasks(config.pool)
     return (
         objects.map_batches(stages.fetch, fn_kwargs={"max_bytes": config.max_file_mib * 2**20}, **pool)
-        .map_batches(stages.decode_images, fn_kwargs={"config": config.decode}, **pool)
+        .map_batches(stages.decode_images, fn_kwargs=decoding, **pool)
         .map_batches(stages.merge_metadata, fn_kwargs={"assume_view": config.assume_view}, **pool)
         .map_batches(_attach_reports, fn_kwargs={"reports": ray.put(texts)}, **pool)
         .map_batches(stages.identify, fn_kwargs={"key": key, "split": config.split}, **pool)
@@ -85,12 +95,14 @@ def outputs(whole: pads.Dataset | None) -> list[tablerun.Output]:
 
 
 def facts(whole: pads.Dataset | None) -> dict[str, Any]:
-    """Return counts of good rows: exams a split, patients, exams with a report."""
+    """Return counts of good rows (exams a split, patients, exams with a report), and quarantine by code."""
     rows = _columns(whole)
     double = pc.is_in(rows["source_id"], value_set=stages.later_doubles(rows))
     good = rows.filter(pc.and_(pc.is_null(rows["error"]), pc.invert(double)))
     splits = {s["values"]: s["counts"] for s in good["split"].value_counts().to_pylist()}
+    codes = rows["error"].to_pylist()
     return {
+        "quarantine": {code.value: codes.count(code.value) for code in QUARANTINE},
         "exams_by_split": dict(sorted(splits.items())),
         "patients": pc.count_distinct(good["patient_id"]).as_py(),
         "exams_with_report": good.num_rows - good["report_id"].null_count,

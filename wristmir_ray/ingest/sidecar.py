@@ -1,6 +1,7 @@
 """The tables beside the images: metadata, matched to files; reports, matched to studies."""
 
 import datetime
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,27 @@ KNOWN = pa.schema(
 
 TEXTS = pa.schema([("accession", pa.string()), ("text", pa.string())])
 """One row a study, with its whole report."""
+
+_SOURCE_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def read_release(path: str | None) -> frozenset[str]:
+    """Return the source ids that a person has let through the de-identification gate.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line is no source id.
+    """
+    if not path:
+        return frozenset()
+    try:
+        lines = storage.read_bytes(path).decode().splitlines()
+    except (OSError, UnicodeError) as e:
+        raise ConfigError(f"deid.release {path} cannot be read ({type(e).__name__})") from None
+    ids = [line.partition("#")[0].strip() for line in lines]
+    for number, found in enumerate(ids, 1):
+        if found and not _SOURCE_ID.fullmatch(found):
+            raise ConfigError(f"deid.release {path}, line {number}: no source_id (32 hex digits, as EXAMS has them)")
+    return frozenset(filter(None, ids))
 
 
 def file_digest(file: TableFile) -> str:

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from wristmir_ray import keys, storage
 from wristmir_ray.anatomy import View
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
-from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging import deid
+from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.ingest.config import SplitConfig
 from wristmir_ray.schemas import INGESTED, conform
@@ -71,27 +72,31 @@ def fetch(batch: pa.Table, *, max_bytes: int) -> pa.Table:
     return _append(batch, pa.Table.from_pylist(rows, schema))
 
 
-def decode_images(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
+def decode_images(
+    batch: pa.Table, *, config: DecodeConfig, gate: DeidConfig, released: frozenset[str] = frozenset()
+) -> pa.Table:
     """Decode every image that was read, and keep what is known of it instead of its bytes. 1:1.
 
-    Columns: data, error columns -> format, rows, cols, bits, pixel_id, header, error columns.
-    Rejects: every code of `imaging.decode`.
+    Columns: source_id, data, error columns -> format, rows, cols, bits, pixel_id, header, error columns.
+    Rejects: every code of `imaging.decode`; identified, burned_in_text, unless the row's id is `released`.
     """
     rows = []
     errors = zip(*(batch[n].to_pylist() for n in _ERRORS), strict=True)
-    for data, error in zip(batch["data"], errors, strict=True):
+    for source_id, data, error in zip(batch["source_id"].to_pylist(), batch["data"], errors, strict=True):
         row: dict[str, Any] = dict(zip(_ERRORS, error, strict=True))
         if row["error"] is None:
             try:
-                row |= _facts(data.as_py(), config)
+                row |= _facts(data.as_py(), config, None if source_id in released else gate)
             except Exception as e:
                 row |= reject_columns(e, "decode")
         rows.append(row)
     return _append(batch.drop_columns(["data", *_ERRORS]), pa.Table.from_pylist(rows, _FACTS))
 
 
-def _facts(data: bytes, config: DecodeConfig) -> dict[str, Any]:
+def _facts(data: bytes, config: DecodeConfig, gate: DeidConfig | None) -> dict[str, Any]:
     image = decode(data, config)
+    if gate is not None:
+        deid.check(image, gate)
     return {
         "format": image.format,
         "rows": image.stored_rows,

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.imaging import samples
 from wristmir_ray import keys
 from wristmir_ray.anatomy import View
+from wristmir_ray.errors import ConfigError
 from wristmir_ray.ingest import listing, sidecar, stages
 from wristmir_ray.ingest.config import IngestConfig, SplitConfig
 from wristmir_ray.schemas import EXAMS, INGESTED, REPORTS, conform
@@ -18,7 +19,11 @@ TEXTS = pa.Table.from_pylist([{"accession": "A-1", "text": "No fracture."}], sid
 
 
 def _ingest(
-    folder: Path, known: dict[str, dict[str, Any]] | None = None, assume: View | None = View.PA, **config: Any
+    folder: Path,
+    known: dict[str, dict[str, Any]] | None = None,
+    assume: View | None = View.PA,
+    released: frozenset[str] = frozenset(),
+    **config: Any,
 ) -> dict[str, dict[str, Any]]:
     """Return file name -> row, through every stage."""
     settings = IngestConfig(root="unused", images=str(folder), **config)
@@ -29,7 +34,7 @@ def _ingest(
     for column in table.column_names:
         batch = batch.append_column(table.schema.field(column), table[column])
     batch = stages.fetch(batch, max_bytes=settings.max_file_mib * 2**20)
-    batch = stages.decode_images(batch, config=settings.decode)
+    batch = stages.decode_images(batch, config=settings.decode, gate=settings.deid, released=released)
     batch = stages.merge_metadata(batch, assume_view=assume)
     batch = stages.attach_reports(batch, reports=TEXTS)
     out = stages.identify(batch, key=KEY, split=SplitConfig())
@@ -113,6 +118,35 @@ def test_bad_objects_leave_their_neighbours(tmp_path: Path) -> None:
         "text": "unknown_format",
         "big": "image_too_large",
     }
+
+
+def test_quarantine_and_release(tmp_path: Path) -> None:
+    text = samples.dicom(BurnedInAnnotation="YES", SOPInstanceUID="1.2.9")
+    _write(tmp_path, named=samples.dicom(PatientName="Musterfrau^Erika"), text=text, good=samples.dicom())
+    rows = _ingest(tmp_path)
+    assert {n: (r["error"], r["error_stage"]) for n, r in rows.items()} == {
+        "named": ("identified", "decode"),
+        "text": ("burned_in_text", "decode"),
+        "good": (None, None),
+    }
+    assert not any(rows[n]["exam_id"] or rows[n]["report_id"] for n in ("named", "text"))
+    assert "Musterfrau" not in str({k: v for k, v in rows["named"].items() if k != "source_uri"})
+    list_file = tmp_path / "release.txt"
+    list_file.write_text(f"# looked at on 3 May\n\n{rows['named']['source_id']}  # a made-up name\n")
+    released = sidecar.read_release(str(list_file))
+    list_file.unlink()
+    again = _ingest(tmp_path, released=released)
+    assert {n: r["error"] for n, r in again.items()} == {"named": None, "text": "burned_in_text", "good": None}
+
+
+@pytest.mark.parametrize(("lines", "words"), [("nonsense\n", "line 1: no source_id"), (None, "cannot be read")])
+def test_a_release_list_that_is_none(tmp_path: Path, lines: str | None, words: str) -> None:
+    file = tmp_path / "release.txt"
+    if lines:
+        file.write_text(lines)
+    with pytest.raises(ConfigError, match=words):
+        sidecar.read_release(str(file))
+    assert sidecar.read_release(None) == frozenset()
 
 
 def test_an_object_that_vanished(tmp_path: Path) -> None:
