@@ -99,8 +99,8 @@ def plate(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if seen_edge_on or not shows_plate:
             _screw(mask, centre, across, rng)
         else:
-            empty = rng.random() < 0.5
-            cv2.circle(mask, fixed(centre), int(wide * 0.28 * SUB), 60 if empty else 225, -1, cv2.LINE_AA, 4)
+            shade = 60 if rng.random() < 0.5 else 225
+            cv2.circle(mask, fixed(centre), int(wide * 0.28 * SUB), shade, -1, cv2.LINE_AA, 4)
             cv2.circle(mask, fixed(centre), int(wide * 0.28 * SUB), 150, 1, cv2.LINE_AA, 4)
     return lay(grey, mask, rng, rng.uniform(0.8, 1.0))
 
@@ -183,21 +183,17 @@ def jewellery(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     mask = empty(grey)
     start, angle = spot(grey, rng, 0.1, 0.6), rng.uniform(-0.4, 0.4) + rng.choice([0, np.pi / 2])
     count, pitch = int(rng.integers(5, 30)), rng.uniform(9, 26)
-    size = rng.uniform(0.25, 0.48) * pitch
+    size, c, s = rng.uniform(0.25, 0.48) * pitch, np.cos(angle), np.sin(angle)
     shape = int(rng.integers(3))
     for k in range(count):
-        bend = 18 * np.sin(k / count * np.pi)
-        at = [
-            *start,
-            np.cos(angle) * pitch * k - np.sin(angle) * bend,
-            np.sin(angle) * pitch * k + np.cos(angle) * bend,
-        ]
+        along, beside = pitch * k, 18 * np.sin(k / count * np.pi)
+        at = start + np.array([c * along - s * beside, s * along + c * beside])
         if shape == 0:
             cv2.circle(mask, fixed(at), int(size * SUB), 255, -1, cv2.LINE_AA, 4)
         elif shape == 1:
             cv2.circle(mask, fixed(at), int(size * SUB), 255, 2, cv2.LINE_AA, 4)
         else:
-            step = np.array([-np.sin(angle), np.cos(angle)]) * size * (1.0 if k % 2 else 0.6)
+            step = np.array([-s, c]) * size * (1.0 if k % 2 else 0.6)
             line(mask, np.array([at - step, at + step]), 0.3 * pitch)
     return lay(grey, mask, rng, rng.uniform(0.6, 1.0))
 

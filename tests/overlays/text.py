@@ -14,7 +14,8 @@ MIN_CAP_PX, MAX_CAP_PX = 8, 44
 """Height of a capital letter. Below 8 px, worn by JPEG, nobody reads it."""
 
 MIN_CONTRAST = 0.12
-"""Least difference of text and what it lies on, share of full scale, for a person to read it; and five times the noise."""
+"""Least difference of text and what it lies on, share of full scale, for a person to read it; and five times the
+noise."""
 
 DEVELOPED_LAYOUTS = ("corner", "edge_up", "anywhere", "footer")
 HELD_OUT_LAYOUTS = ("edge_down", "banner", "label", "corners", "middle")

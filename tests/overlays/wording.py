@@ -4,47 +4,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-_FAMILY = [
-    "Musterfrau",
-    "Mustermann",
-    "Testmann",
-    "Beispiel",
-    "Probst-Muster",
-    "Exempla",
-    "Sampleton",
-    "Fictley",
-    "Nomura-Test",
-    "Ohneland",
-    "Irgendwer",
-    "Phantomer",
-    "Lidl-Ersatz",
-    "Kieselstein",
-    "Wu",
-    "Abt",
-    "Quastenfloh",
-    "Nimmermehr",
-    "O'Phantom",
-    "Zzyx",
-]
-_GIVEN = [
-    "Erika",
-    "Max",
-    "Anna",
-    "Lilli",
-    "Tim",
-    "Jo",
-    "Maximilian",
-    "Ida",
-    "Otto",
-    "Zoe",
-    "Benedikt",
-    "Mia",
-    "Ilvy",
-    "Jill",
-    "Konstantin",
-    "Ann-Kathrin",
-]
-_PLACES = ["Musterstadt", "Nirgendheim", "Phantomburg", "Beispielthal", "Samplewood", "Testingen"]
+_FAMILY = (
+    *("Musterfrau", "Mustermann", "Testmann", "Beispiel", "Probst-Muster", "Exempla", "Sampleton", "Fictley"),
+    *("Nomura-Test", "Ohneland", "Irgendwer", "Phantomer", "Lidl-Ersatz", "Kieselstein", "Wu", "Abt"),
+    *("Quastenfloh", "Nimmermehr", "O'Phantom", "Zzyx"),
+)
+_GIVEN = (
+    *("Erika", "Max", "Anna", "Lilli", "Tim", "Jo", "Maximilian", "Ida", "Otto", "Zoe", "Benedikt", "Mia", "Ilvy"),
+    *("Jill", "Konstantin", "Ann-Kathrin"),
+)
+_PLACES = ("Musterstadt", "Nirgendheim", "Phantomburg", "Beispielthal", "Samplewood", "Testingen")
 _HOUSES = (
     "Kinderklinik",
     "Children's Hospital",
@@ -57,7 +26,7 @@ _HOUSES = (
 )
 
 
-def _pick(rng: np.random.Generator, words: tuple[str, ...] | list[str]) -> str:
+def _pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
     return words[int(rng.integers(len(words)))]
 
 

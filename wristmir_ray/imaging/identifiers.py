@@ -115,7 +115,7 @@ def _is_filled(ds: Dataset, tag: int) -> bool:
 
 def _may_nest(ds: Dataset, tag: int) -> bool:
     vr = ds.get_item(tag).VR or DicomDictionary.get(int(tag), ("",))[0]
-    return vr == "SQ"
+    return bool(vr == "SQ")
 
 
 def _items(ds: Dataset, tag: int) -> list[Dataset]:

@@ -13,8 +13,8 @@ SMALLEST_PX = 4
 """Height of a mark: a small letter between capitals of 7 px."""
 _STROKE_PX = 7
 """Side of the square: narrower strokes are marks. Letters of up to 30 px have no wider ones, bold or not."""
-_NEAR_PX, _SHARE = 17, 0.5
-"""A mark ends at half the contrast that is found this near: blurred letters part, noise beside them vanishes."""
+_NEAR_PX, _SHARE = 17, 0.4
+"""A mark ends at this share of the contrast found so near: blurred letters part, noise beside them vanishes."""
 LEAST_CONTRAST = 16
 """Of 255: below it is noise, and text that one has to search for."""
 _LEAST_AREA_PX = 6
@@ -85,7 +85,7 @@ def find_marks(levels: np.ndarray, edge: np.ndarray, dark: bool) -> Marks:
     half = cv2.convertScaleAbs(cv2.dilate(hat, np.ones((_NEAR_PX, _NEAR_PX), np.uint8)), alpha=_SHARE)
     stands_out = cv2.compare(hat, cv2.max(half, float(LEAST_CONTRAST)), cv2.CMP_GT)
     kind = cv2.CV_16U if cv2.countNonZero(stands_out) < _SHORT else cv2.CV_32S
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(stands_out, connectivity=8, ltype=kind)
+    _, labels, boxes, _ = cv2.connectedComponentsWithStatsWithAlgorithm(stands_out, 8, kind, cv2.CCL_BOLELLI)
     return Marks(ink, hat, edge, labels, boxes)
 
 
@@ -108,18 +108,15 @@ def find_rows(marks: Marks, smallest_px: int, tallest_px: int) -> list[np.ndarra
     order = np.lexsort((x, row))
     starts = np.flatnonzero(np.diff(row[order], prepend=-1))
     tallest = np.maximum.reduceat(h[order], starts)
-    letters = np.add.reduceat(
-        np.maximum(w[order] / (_NARROW * np.repeat(tallest, np.diff([*starts, len(order)]))), 1), starts
-    )
+    heights = np.repeat(tallest, np.diff([*starts, len(order)]))
+    letters = np.add.reduceat(np.maximum(w[order] / (_NARROW * heights), 1), starts)
     parts = np.split(chosen[order], starts[1:])
     return [parts[i] for i in np.flatnonzero((letters >= LEAST_LETTERS) & (tallest >= smallest_px))]
 
 
 def _side_by_side(x: np.ndarray, y: np.ndarray, w: np.ndarray, h: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return (n,) numbers of the rows that marks belong to: their middles, drawn longer, touch."""
-    bands = np.zeros(
-        (shape[0] // 2 + 1, shape[1] // 2 + 1), np.uint8
-    )  # half the size is enough and a quarter of the time
+    bands = np.zeros((shape[0] // 2 + 1, shape[1] // 2 + 1), np.uint8)  # half the size takes a quarter of the time
     reach = np.maximum((_REACH * h).astype(np.int64), SMALLEST_PX)
     top = (y + h // 4) // 2
     corners = np.stack(

@@ -13,7 +13,7 @@ from wristmir_ray.imaging.marks import LEAST_CONTRAST, LEAST_LETTERS, Marks
 
 _LETTER_WIDTH = 0.75
 """Advance from letter to letter in heights of a capital, where letters touch."""
-_WIDEST_LETTER = 1.35
+_WIDEST_LETTER = 1.55
 _LEAST_LENGTH = 2.3
 _MOST_EXTENT = 2.5
 _WIDEST_GAP = 0.8
@@ -125,7 +125,7 @@ def _without_lines(marks: Marks, row: np.ndarray) -> np.ndarray:
     """Return the row without long thin marks: a border or a wire that letters stand on."""
     w, h, area = marks.boxes[row][:, 2:].T
     height = _letter_height(h)
-    return row[(w < _LINE_LENGTH * height) | (area > _LINE_WIDTH * height * w)]
+    return np.asarray(row[(w < _LINE_LENGTH * height) | (area > _LINE_WIDTH * height * w)])
 
 
 def _greys(marks: Marks, box: tuple[int, int, int, int], ink: np.ndarray) -> tuple[float, float, float]:
