@@ -1,14 +1,18 @@
 """Stand-ins for the model seams, and a small published archive made without them."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from wristmir_ray import keys, storage
 from wristmir_ray.anatomy import Region
+from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import encode_png
+from wristmir_ray.imaging.decode import Radiograph, decode
 from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, Table, conform
 
 DIM = 8
@@ -37,6 +41,14 @@ def _unit(values: np.ndarray) -> np.ndarray:
 def fake_encoder(root: str, run_id: str | None = None) -> FakeEncoder:
     """Load the fake; a module-level function, so that workers can unpickle it."""
     return FakeEncoder()
+
+
+def counting_decode(data: bytes, config: DecodeConfig, *, log: str, seconds: float = 0.0) -> Radiograph:
+    """Decode as ever, and leave one line in `log` a call (workers are other processes)."""
+    with Path(log).open("a") as f:
+        f.write(f"{keys.digest(data)}\n")
+    time.sleep(seconds)
+    return decode(data, config)
 
 
 def publish(root: str, table: Table, rows: pa.Table, run_id: str = "r1", models: dict[str, str] | None = None) -> None:

@@ -38,9 +38,10 @@ class Deadly(AdapterLogitsProcessor):  # type: ignore[misc]  # vLLM is not insta
         super().update_state(batch_update)
 
     def _take_in(self, prompt: str) -> None:
-        if NOTES in os.environ:
+        numbers = re.findall(r"case ([0-9]+)", prompt)
+        if NOTES in os.environ and numbers:  # the http engine's own harmless report has none
             with Path(os.environ[NOTES]).open("a") as f:
-                f.write(f"{re.findall(r'case ([0-9]+)', prompt)[-1]}\n")
+                f.write(f"{numbers[-1]}\n")
         if POISON in prompt:
             os._exit(9)
 

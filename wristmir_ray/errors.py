@@ -4,6 +4,7 @@
       ConfigError (ValueError)   the run asks for something impossible; before any work   exit 2
       NotPublished               an input table has no manifest                            exit 2
       IndexMismatch              index and encoder come from different checkpoints         exit 2
+      EndpointRefuses            a service refuses whatever it is asked                    exit 2
       EndpointGone               a service that the run needs went away for good           exit 1
       SchemaError (TypeError)    a batch does not match its declared table: our bug        exit 1
 
@@ -33,6 +34,12 @@ class NotPublished(WristmirError):
 
 class IndexMismatch(WristmirError):
     """An index and an encoder come from different checkpoints."""
+
+    exit_code = 2
+
+
+class EndpointRefuses(WristmirError):
+    """A service refuses whatever it is asked: a wrong model, token or setting; what is done is kept."""
 
     exit_code = 2
 
@@ -74,7 +81,7 @@ class ErrorCode(StrEnum):
     """The header or the table names another body part."""
     VIEW_NOT_PA = "view_not_pa"
     METADATA_CONFLICT = "metadata_conflict"
-    """Header and table disagree on the patient's side."""
+    """Header, table and report disagree on the patient's side."""
     DUPLICATE_EXAM = "duplicate_exam"
     IDENTIFIED = "identified"
     """The de-identification gate found direct identifiers in the header: quarantine."""
@@ -94,6 +101,8 @@ class ErrorCode(StrEnum):
     """An exam without a report has no caption."""
     NO_FINDINGS = "no_findings"
     """The exam's report was rejected by mining."""
+    NOTHING_REPORTED = "nothing_reported"
+    """The exam's report has neither a finding nor a denial that a quote carries: it makes no normal exam."""
 
     # preprocess, retrieval
     NO_WRIST = "no_wrist"

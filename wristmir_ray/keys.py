@@ -44,7 +44,7 @@ def hash_key() -> bytes:
 
 def keyed(key: bytes, kind: str, value: str) -> str:
     """Return HMAC-SHA256(key, kind + value) cut to 128 bits, as 32 hex digits."""
-    return hmac.new(key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(key, f"{kind}\0{value}".encode(), "sha256").hex()[:32]
 
 
 def source_id(uri: str, size: int, stamp: str) -> str:
@@ -80,13 +80,18 @@ def split_of(patient_id: str, val_share: float, test_share: float) -> Split:
     return Split.VAL if u < test_share + val_share else Split.TRAIN
 
 
-def code_version(*rooms: str) -> str:
+def code_version(*rooms: str, declarations: bool = True) -> str:
     """Return a hash over the source of the named modules and rooms (and the table declarations).
 
     It goes into the run id, so that a result made by other code is another run.
+
+    Args:
+        rooms: modules and folders of this package.
+        declarations: whether any change of any table's declaration makes another version; without,
+            the caller says which tables count.
     """
     h = hashlib.sha256()
-    for room in sorted({*rooms, "schemas", "anatomy"}):
+    for room in sorted({*rooms, "anatomy", *(["schemas"] if declarations else [])}):
         path = _PACKAGE / room
         files = (
             sorted(p for p in path.rglob("*") if p.suffix in {".py", ".csv", ".yaml", ".json"})

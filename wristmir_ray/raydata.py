@@ -34,6 +34,7 @@ _CONTEXT: dict[str, Any] = {
     "target_max_block_size": 64 * 2**20,
     "shuffle_input_batch_bytes": 32 * 2**20,  # 1 GiB by default: one task of a join took in a whole archive
     "enable_rich_progress_bars": False,
+    "raise_original_map_exception": True,  # else the driver is told of a stage's error in words alone
 }
 
 
@@ -58,6 +59,7 @@ def connect(config: RayConfig) -> None:
                 logging_level=logging.WARNING,
             )
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # a line a stage a second says nothing that bars do not
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)  # calls a stage's own error a bug of Ray
     bars = config.progress and sys.stderr.isatty()
     context = ray.data.DataContext.get_current()
     own = {"enable_progress_bars": bars, "execution_no_progress_timeout_s": config.no_progress_timeout_s}

@@ -88,12 +88,33 @@ EXAMS = Table(
         ("cols", pa.int32()),
         ("bits", pa.int32()),
         ("split", pa.string()),
+        ("conflicts", pa.list_(pa.string())),
     ),
 )
-"""A row is one source object; `exam_id` is null where it was rejected before its pixels were read."""
+"""A row is one source object; `exam_id` is null where it was rejected before its pixels were read. `conflicts` names
+the fields in which table and header differ: the table's value stands; sides that differ are a reject."""
 
-INGESTED = Table("ingested", ("source_id",), pa.schema([*EXAMS.schema, ("report_text", pa.string())]))
-"""What the ingest job writes while it runs: a row of EXAMS with its report's text. Never published itself."""
+SOURCES = Table(
+    "sources",
+    ("source_id",),
+    _schema(
+        ("source_id", pa.string()),
+        ("source_uri", pa.string()),
+        ("format", pa.string()),
+        ("rows", pa.int32()),
+        ("cols", pa.int32()),
+        ("bits", pa.int32()),
+        ("exam_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("study_id", pa.string()),
+        ("laterality", pa.string()),
+        ("view", pa.string()),
+        ("age_years", pa.float32()),
+        ("sex", pa.string()),
+        ("study_date", pa.date32()),
+    ),
+)
+"""A row is one object that was read: what its pixels and its header say, and no table. The next run takes it over."""
 
 REPORTS = Table("reports", ("report_id",), _schema(("report_id", pa.string()), ("text", pa.string())))
 """A row is one distinct report text."""
@@ -314,7 +335,7 @@ SEARCHED = Table(
 )
 """What the evaluate job writes while it runs: one row a query. Publishing explodes it into HITS."""
 
-TABLES = {t.name: t for t in (EXAMS, REPORTS, FINDINGS, AUDIT, CAPTIONS, REGIONS, CROPS, HITS)}
+TABLES = {t.name: t for t in (SOURCES, EXAMS, REPORTS, FINDINGS, AUDIT, CAPTIONS, REGIONS, CROPS, HITS)}
 
 
 def conform(columns: Mapping[str, Any] | Sequence[Mapping[str, Any]], table: Table) -> pa.Table:

@@ -24,6 +24,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from wristmir_ray import dicomweb
 from wristmir_ray.errors import ConfigError, NotPublished, SchemaError
 from wristmir_ray.schemas import Table
 
@@ -64,7 +65,8 @@ def _path(uri: str) -> str:
     return uri.removeprefix("s3://") if is_s3(uri) else os.path.abspath(uri)
 
 
-def _s3(uri: str) -> tuple[Any, str, str]:
+def s3_client(uri: str) -> tuple[Any, str, str]:
+    """Return a boto3 client, and the bucket and key that `uri` names."""
     import boto3
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -72,7 +74,9 @@ def _s3(uri: str) -> tuple[Any, str, str]:
 
 
 def read_bytes(uri: str) -> bytes:
-    """Return an object's bytes; FileNotFoundError where there is none."""
+    """Return an object's bytes, also those of a DICOMweb instance; FileNotFoundError where there is none."""
+    if dicomweb.is_dicomweb(uri):
+        return dicomweb.read(uri)
     fs, path = filesystem(uri)
     with fs.open_input_file(path) as f:
         return bytes(f.readall())
@@ -81,7 +85,7 @@ def read_bytes(uri: str) -> bytes:
 def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
     """Write an object whole or not at all."""
     if is_s3(uri):
-        client, bucket, key = _s3(uri)
+        client, bucket, key = s3_client(uri)
         client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
         return
     path = Path(uri)
@@ -133,7 +137,7 @@ def delete_tree(uri: str) -> None:
         shutil.rmtree(uri, ignore_errors=True)
         return
     for file in list_files(uri):
-        client, bucket, key = _s3(file)
+        client, bucket, key = s3_client(file)
         client.delete_object(Bucket=bucket, Key=key)
 
 
@@ -155,7 +159,7 @@ def check_writable(root: str) -> None:
     try:
         write_bytes(probe, b"")
         if is_s3(root):
-            client, bucket, key = _s3(probe)
+            client, bucket, key = s3_client(probe)
             client.delete_object(Bucket=bucket, Key=key)
         else:
             Path(probe).unlink()
@@ -238,7 +242,7 @@ def point_to(root: str, name: str, run_id: str) -> None:
     if not is_s3(uri):
         write_bytes(uri, data)
         return
-    client, bucket, key = _s3(uri)
+    client, bucket, key = s3_client(uri)
     for _ in range(8):
         try:
             condition = {"IfMatch": client.head_object(Bucket=bucket, Key=key)["ETag"]}

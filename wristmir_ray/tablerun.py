@@ -10,10 +10,10 @@ Why not Ray Data's own checkpoints (`ray.data.checkpoint`): they cost an actor p
 a start, and a row that is written twice stays doubled; a fragment named by its keys cannot be.
 """
 
+import gc
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,8 @@ from wristmir_ray.config import JobConfig
 from wristmir_ray.errors import WristmirError
 from wristmir_ray.job import Summary
 from wristmir_ray.schemas import Table, conform
+from wristmir_ray.shards import totals, write_shard
+from wristmir_ray.spill import dataset
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ class TableRun:
     code: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    """Input runs that stand in the manifest alone: what they hold enters the run id by its content."""
 
     @property
     def run_id(self) -> str:
@@ -73,33 +77,39 @@ class TableRun:
             run_id=self.run_id,
             job=self.job,
             code=self.code,
-            inputs=dict(self.inputs),
+            inputs={**self.inputs, **self.lineage},
             models=dict(self.models),
             config=self.config.resolved(),
             **more,
         )
 
+    def table_manifest(self, table: Table, receipts: Iterable[Mapping[str, Any]]) -> storage.Manifest:
+        """Return this run's manifest for a table whose shards gave these receipts."""
+        return self.manifest(table.name, schema=table.fingerprint, **totals(receipts))
+
 
 def run_tables(
     run: TableRun,
-    source: Callable[[], ray.data.Dataset],
+    source: Callable[[], ray.data.Dataset] | None,
     build: Callable[[ray.data.Dataset], ray.data.Dataset],
     fragment: Table,
-    outputs: Sequence[Output] | Callable[[pads.Dataset | None], Sequence[Output]],
+    outputs: Sequence[Output],
     names: Sequence[str],
     facts: Callable[[pads.Dataset | None], dict[str, Any]] | None = None,
+    carried: Sequence[str] = (),
 ) -> Summary:
     """Run a pipeline over what is not yet done, and publish its tables.
 
     Args:
         run: identity and lineage.
-        source: makes the Dataset of input rows; it holds `fragment.key[0]`.
+        source: makes the Dataset of input rows; it holds `fragment.key[0]`. None where there is none:
+            what is carried is published, and no Ray is started for it.
         build: input rows -> rows of `fragment`, one row out for each row in.
         fragment: schema of the rows that `build` gives.
-        outputs: the tables to publish, or a function of all fragments that gives them (for what
-            only the whole run can know, such as doubles).
+        outputs: the tables to publish.
         names: names of the published tables, first the one whose rejects are counted.
         facts: further figures for the summary and the manifest's metrics, from all fragments.
+        carried: Parquet files of finished rows of `fragment` that are published beside the new ones.
 
     Returns:
         Summary; `skipped` when this very run was already published.
@@ -108,36 +118,55 @@ def run_tables(
         ConfigError: `root` cannot be written.
     """
     started = time.monotonic()
-    root = run.config.root
-    finished = [storage.find_run(root, name, run.run_id) for name in names]
-    if all(finished):
-        for name in names:
-            storage.point_to(root, name, run.run_id)
-        return _summary(run, [m for m in finished if m], skipped=True)
-    storage.check_writable(root)
-    raydata.connect(run.config.ray)
-    done = _done_keys(run.fragments, fragment)
-    new_rows = _write_fragments(run, build(_not_done(source(), run, fragment, done)), fragment)
-    whole = _fragments(run.fragments, fragment)
-    wanted = outputs(whole) if callable(outputs) else outputs
-    metrics = facts(whole) if facts else {}
-    written = _write_outputs(run, fragment, wanted)
-    seconds = time.monotonic() - started
-    manifests = [storage.publish(root, replace(m, metrics=metrics, seconds=seconds)) for m in written]
+    before = already_published(run, names)
+    if before:
+        return before
+    storage.check_writable(run.config.root)
+    done, new_rows = _done_keys(run.fragments, fragment), 0
+    if source is not None:
+        raydata.connect(run.config.ray)
+        new_rows = _write_fragments(run, build(_not_done(source(), run, fragment, done)), fragment)
+    files = [*storage.list_files(run.fragments, ".parquet"), *carried]
+    metrics = facts(dataset(files, fragment.schema) if files else None) if facts else {}
+    manifests = _write_outputs(run, fragment, outputs, files)
+    summary = publish(run, names, manifests, metrics, started, resumed=len(done))
     storage.delete_tree(run.fragments)
-    del whole
     pa.default_memory_pool().release_unused()  # else the driver keeps what it sorted through the next run
     log.info("published", extra={"fields": {"job": run.job, "rows_new": new_rows, "rows_resumed": len(done)}})
-    ordered = sorted(manifests, key=lambda m: list(names).index(m.name))
-    return _summary(run, ordered, resumed=len(done))
+    return summary
 
 
-def _not_done(dataset: ray.data.Dataset, run: TableRun, fragment: Table, done: pa.Array) -> ray.data.Dataset:
+def already_published(run: TableRun, names: Sequence[str]) -> Summary | None:
+    """Return the summary of a run that was finished before, made current again; None where it was not."""
+    root = run.config.root
+    finished = [m for m in (storage.find_run(root, name, run.run_id) for name in names) if m]
+    if len(finished) < len(names):
+        return None
+    for name in names:
+        storage.point_to(root, name, run.run_id)
+    return _summary(run, finished, skipped=True)
+
+
+def publish(
+    run: TableRun,
+    names: Sequence[str],
+    manifests: Sequence[storage.Manifest],
+    metrics: dict[str, Any],
+    started: float,
+    resumed: int = 0,
+) -> Summary:
+    """Make the tables of a run exist; `names` is the order of the summary, `started` a monotonic time."""
+    seconds = time.monotonic() - started
+    done = [storage.publish(run.config.root, replace(m, metrics=metrics, seconds=seconds)) for m in manifests]
+    return _summary(run, sorted(done, key=lambda m: list(names).index(m.name)), resumed=resumed)
+
+
+def _not_done(rows: ray.data.Dataset, run: TableRun, fragment: Table, done: pa.Array) -> ray.data.Dataset:
     """Leave out the rows whose fragments an interrupted try has written."""
     if not len(done):
-        return dataset
+        return rows
     log.info("resuming", extra={"fields": {"job": run.job, "rows_done": len(done)}})
-    return dataset.map_batches(
+    return rows.map_batches(
         _without, fn_kwargs={"key": fragment.key[0], "done": ray.put(done)}, batch_format="pyarrow", batch_size=None
     )
 
@@ -156,15 +185,17 @@ def _write_fragments(run: TableRun, rows: ray.data.Dataset, fragment: Table) -> 
         ours = _on_purpose(e)
         if ours is None:
             raise
-        raise ours from None
+    del receipts, rows
+    gc.collect()  # these and Ray's frames, which refer to themselves, hold the run's workers
+    raise ours
 
 
 def _on_purpose(error: BaseException) -> WristmirError | None:
-    """Return the error of this package that a worker raised and Ray has wrapped, or None."""
+    """Return the error of this package that a worker raised and Ray has wrapped, or None; without Ray's own advice."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, WristmirError) and not isinstance(found, ray.exceptions.RayError):
-            return found
+            return type(found)(str(found).partition("\n")[0])
         found = getattr(found, "cause", None) or found.__cause__
     return None
 
@@ -183,22 +214,11 @@ def _summary(run: TableRun, manifests: Sequence[storage.Manifest], skipped: bool
     )
 
 
-def _fragments(folder: str, table: Table) -> pads.Dataset | None:
-    files = storage.list_files(folder, ".parquet")
-    return _dataset(files, table) if files else None
-
-
-def _dataset(files: Sequence[str], table: Table) -> pads.Dataset:
-    fs, _ = storage.filesystem(files[0])
-    return pads.dataset([storage.filesystem(f)[1] for f in files], schema=table.schema, filesystem=fs, format="parquet")
-
-
 def _done_keys(folder: str, table: Table) -> pa.Array:
-    whole = _fragments(folder, table)
-    if whole is None:
+    files = storage.list_files(folder, ".parquet")
+    if not files:
         return pa.array([], pa.string())
-    column = whole.to_table(columns=[table.key[0]]).column(0)
-    return pc.unique(column)
+    return pc.unique(dataset(files, table.schema).to_table(columns=[table.key[0]]).column(0))
 
 
 def _without(batch: pa.Table, key: str, done: Any) -> pa.Table:
@@ -215,12 +235,12 @@ def _write_fragment(batch: pa.Table, folder: str, table: Table) -> pa.Table:
     return pa.table({"num_rows": pa.array([batch.num_rows], pa.int64())})
 
 
-def _write_outputs(run: TableRun, fragment: Table, outputs: Sequence[Output]) -> list[storage.Manifest]:
+def _write_outputs(
+    run: TableRun, fragment: Table, outputs: Sequence[Output], files: Sequence[str]
+) -> list[storage.Manifest]:
     """Write the sorted files of all tables; return what their manifests say of them."""
-    files = storage.list_files(run.fragments, ".parquet")
     small = _unpacked_bytes(files, fragment) <= DRIVER_SORT_BYTES
-    whole = _fragments(run.fragments, fragment) if small else None
-    rows = whole.to_table() if whole is not None else fragment.schema.empty_table()
+    rows = dataset(files, fragment.schema).to_table() if small and files else fragment.schema.empty_table()
     written = []
     for output in outputs:
         published = storage.find_run(run.config.root, output.table.name, run.run_id)
@@ -230,21 +250,11 @@ def _write_outputs(run: TableRun, fragment: Table, outputs: Sequence[Output]) ->
         folder = storage.run_uri(run.config.root, output.table.name, run.run_id)
         storage.delete_tree(folder)  # an unpublished leftover of an earlier try
         if small:
-            receipts = _write_shard(_explode(rows, output), output.table, folder).to_pylist()
+            receipts = write_shard(_explode(rows, output), output.table, folder).to_pylist()
         else:
+            raydata.connect(run.config.ray)
             receipts = _sort_shards(files, fragment, output, folder)
-        rejects: Counter[str] = Counter()
-        for receipt in receipts:
-            rejects.update(dict(zip(receipt["codes"], receipt["counts"], strict=True)))
-        written.append(
-            run.manifest(
-                output.table.name,
-                rows=sum(receipt["num_rows"] for receipt in receipts),
-                rejects=dict(sorted(rejects.items())),
-                schema=output.table.fingerprint,
-                files=sorted(receipt["file"] for receipt in receipts if receipt["num_rows"]),
-            )
-        )
+        written.append(run.table_manifest(output.table, receipts))
     return written
 
 
@@ -253,7 +263,7 @@ def _unpacked_bytes(files: Sequence[str], table: Table) -> int:
     some = files[:: len(files) // 8 + 1]
     if not some:
         return 0
-    return int(_dataset(some, table).to_table().nbytes * storage.total_bytes(files) / storage.total_bytes(some))
+    return int(dataset(some, table.schema).to_table().nbytes * storage.total_bytes(files) / storage.total_bytes(some))
 
 
 def _sort_shards(files: Sequence[str], fragment: Table, output: Output, folder: str) -> list[dict[str, Any]]:
@@ -269,7 +279,7 @@ def _sort_shards(files: Sequence[str], fragment: Table, output: Output, folder: 
         )
         .sort(list(output.table.key))
         .map_batches(
-            _write_shard,
+            write_shard,
             fn_kwargs={"table": output.table, "folder": folder},
             batch_format="pyarrow",
             batch_size=None,
@@ -287,39 +297,3 @@ def _explode(batch: pa.Table, output: Output) -> pa.Table:
 
 def _explode_batch(batch: pa.Table, fragment: Table, output: Output) -> pa.Table:
     return _explode(conform({n: batch[n] for n in batch.column_names}, fragment), output)
-
-
-_RECEIPT = pa.schema(
-    [
-        ("file", pa.string()),
-        ("num_rows", pa.int64()),
-        ("codes", pa.list_(pa.string())),
-        ("counts", pa.list_(pa.int64())),
-    ]
-)
-
-
-def _write_shard(batch: pa.Table, table: Table, folder: str) -> pa.Table:
-    """Sort one key range, drop doubles, store it under its first key. Gives one receipt."""
-    rows = _drop_doubles(conform({n: batch[n] for n in batch.column_names}, table), table)
-    if not rows.num_rows:
-        return pa.Table.from_pylist([{"file": "", "num_rows": 0, "codes": [], "counts": []}], _RECEIPT)
-    first = "-".join(str(rows[k][0].as_py()) for k in table.key[:2])
-    name = f"{first}.parquet"
-    storage.write_parquet(rows, storage.join(folder, name), table.row_group_size)
-    codes = Counter(rows["error"].drop_null().to_pylist())
-    receipt = {"file": name, "num_rows": rows.num_rows, "codes": list(codes), "counts": list(codes.values())}
-    return pa.Table.from_pylist([receipt], _RECEIPT)
-
-
-def _drop_doubles(rows: pa.Table, table: Table) -> pa.Table:
-    rows = rows.take(pc.sort_indices(rows.select(list(table.key)), [(k, "ascending") for k in table.key]))
-    if rows.num_rows < 2:
-        return rows
-    same = None
-    for k in table.key:
-        column = rows[k].combine_chunks()
-        equal = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
-        same = equal if same is None else pc.and_(same, equal)
-    same = pc.fill_null(same, False)
-    return rows.filter(pa.concat_arrays([pa.array([True]), pc.invert(same)])) if pc.any(same).as_py() else rows

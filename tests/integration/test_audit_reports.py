@@ -47,8 +47,9 @@ def publish_archive(root: Path, texts: list[str], sides: list[str]) -> list[str]
         {"source_id": f"s{k}", "exam_id": f"e{k}", "report_id": i, "laterality": side, **exam}
         for k, (i, side) in enumerate(zip(ids, sides, strict=True))
     ]
+    unreported = {"source_id": "su", "exam_id": "eu", "report_id": None, "laterality": "left", **exam}
     rejected = {"source_id": "sx", "exam_id": None, "error": "empty_file", "error_stage": "decode", "error_message": ""}
-    publish(root, EXAMS, [*exams, rejected])
+    publish(root, EXAMS, [*exams, unreported, rejected])
     return ids
 
 
@@ -57,7 +58,8 @@ def mine_here(root: Path) -> None:
     reports, exams = (storage.read_table(str(root), t) for t in (REPORTS, EXAMS))
     findings = mine_reports(reports, engine="rules", version="v1")
     packed = {r["report_id"]: r for r in pack_records(findings).to_pylist()}
-    captioned = write_captions(pa.Table.from_pylist([r | packed[r["report_id"]] for r in exams.to_pylist()]))
+    none = {"record": None, "mined": None}
+    captioned = write_captions(pa.Table.from_pylist([r | packed.get(r["report_id"], none) for r in exams.to_pylist()]))
     publish(root, FINDINGS, findings.to_pylist())
     publish(root, CAPTIONS, explode_captions(captioned).to_pylist(), inputs={FINDINGS.name: "r1"})
 
@@ -82,7 +84,7 @@ def file(root: Path, name: str, inside: str) -> str:
 
 @pytest.fixture(scope="module")
 def archive(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantom reports mined by rules, one of another body part, one exam with the wrong side."""
+    """Phantom reports mined by rules, one of another body part, one exam with the wrong side, one without a report."""
     root = tmp_path_factory.mktemp("audited")
     cases = sample_cases(8, 14)
     texts = [write_report(c, "open", np.random.default_rng((8, c.index))).text for c in cases]
@@ -94,13 +96,20 @@ def archive(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_an_exam_without_a_report_is_left_out(archive: Path) -> None:
+    exams = storage.read_table(str(archive), EXAMS).to_pylist()
+    reported = {e["report_id"] for e in exams if e["report_id"] is not None}
+    assert len(exams) == len(reported) + 1
+    assert set(rows(archive)) == reported
+
+
 def test_every_report_is_a_row_and_the_second_run_does_nothing(archive: Path) -> None:
     found = rows(archive)
     assert len(found) == 15
     assert found[keys.report_id(CHEST)]["error"] == "not_a_wrist_report"
     swapped = next(r for r in found.values() if r["error"] is None and not r["trusted"])
     kinds = {(c["field"], c["kind"]) for c in swapped["conflicts"]}
-    assert kinds == {("side", "metadata"), ("caption", "laterality"), ("caption", "negation")}
+    assert kinds == {("side", "metadata")}, "mining gave the exam no caption that could say the other side"
     assert sum(bool(r["trusted"]) for r in found.values()) == 13
 
     again = run(audit_config(archive))
@@ -117,7 +126,15 @@ def test_the_sheet_and_its_page(archive: Path) -> None:
     assert "| all |" in page
     figures = json.loads(file(archive, "audit_sheet", "figures.json"))
     assert (figures["reports"], figures["rejected"], figures["ungrounded_share"]) == (15, 1, 0.0)
-    assert figures["fabrications"]["all"]["value"] >= 0.99
+    seeded = figures["fabrications"]
+    hard = {kind: f["not_certain"] for kind, f in seeded.items()}
+    assert {k: f["caught"] for k, f in seeded.items()} == {k: f["n"] for k, f in seeded.items()}
+    assert {k for k, f in hard.items() if not f["n"]} == {"invented_quote", "shifted_span"}
+    assert 30 <= hard["all"]["n"] < seeded["all"]["n"]
+    assert {k: f for k, f in hard.items() if f["caught"] < f["n"]} == {}
+    assert "these records being its own" in page
+    assert f"not certain: **{100 * hard['all']['value']:.1f} % [" in page
+    assert run(audit_config(archive)).facts["fabrications_caught"] == hard["all"]["value"]
     assert figures["report_kinds"]["side.metadata"] == 1
     for name in ("audit.md", "figures.json", "manifest.json"):
         assert "wrist." not in file(archive, "audit_sheet", name), "no report text outside the sheet"

@@ -132,13 +132,15 @@ def test_a_person_releases_from_quarantine(tmp_path: Path) -> None:
     config = _config(tmp_path)
     first = run(config)
     held = _rows(config.root)["named.dcm"]
-    assert held["exam_id"] is None
+    assert (held["error"], held["error_message"]) == ("identified", "the header holds PatientName")
     (tmp_path / "release.txt").write_text(f"{held['source_id']}  # made up\n")
     second = run(config.with_(deid=GateConfig(release=str(tmp_path / "release.txt"))))
-    assert second.runs != first.runs
+    assert second.runs["sources"] == first.runs["sources"], "a release reads nothing"
+    assert second.runs["exams"] != first.runs["exams"]
     row = _rows(config.root)["named.dcm"]
     assert row["error"] == "duplicate_exam"  # header.dcm holds the same instance: no longer a matter of names
     assert second.facts["quarantine"] == {"identified": 0, "burned_in_text": 0}
+    assert second.facts["released"] == 1
 
 
 def test_files_that_pydicom_ships(tmp_path: Path) -> None:
@@ -215,6 +217,14 @@ def test_the_manifest_says_where_rows_came_from(tmp_path: Path) -> None:
     config = _config(tmp_path)
     summary = run(config)
     manifest = storage.published(config.root, "exams")
-    assert set(manifest.inputs) == {"objects", "metadata", "reports", "hash_key"}
+    assert set(manifest.inputs) == {
+        "objects",
+        "metadata",
+        "reports",
+        "released",
+        "hash_key",
+        "unreadable",
+        "sources",
+    }
     assert json.loads(json.dumps(manifest.config))["images"] == config.images
     assert summary.runs["exams"] == summary.runs["reports"] == manifest.run_id

@@ -1,19 +1,24 @@
 """Mining by language models on a real local Ray: a real vLLM engine with a tiny random Gemma 3, a scripted endpoint."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.mining_world import common, findings, http, publish_reports
+from tests.integration.mining_world import common, findings, http, processes, publish_reports, wait_until
 from tests.scripted_endpoint import Script, report, scripted_endpoint
 from tests.tiny_gemma import make_tiny_gemma
-from wristmir_ray import storage
-from wristmir_ray.errors import ConfigError
+from tests.unit.imaging import samples
+from wristmir_ray import keys, storage
+from wristmir_ray.errors import ConfigError, EndpointRefuses, NotPublished
+from wristmir_ray.ingest.config import IngestConfig
+from wristmir_ray.ingest.pipeline import run as ingest
 from wristmir_ray.mining.config import MiningConfig, VllmConfig
 from wristmir_ray.mining.pipeline import mine
-from wristmir_ray.schemas import ATTEMPTS
+from wristmir_ray.schemas import ATTEMPTS, EXAMS, FINDINGS
 
 pytestmark = pytest.mark.ray
 
@@ -99,16 +104,77 @@ def test_what_an_endpoint_answers_becomes_findings(
     }
     assert not any("case" in (r["error_message"] or "") for r in rows.values())
     asked = endpoint[1].asked.total()
+    elsewhere = MiningConfig(**common(tmp_path, engine="http", http=http("http://127.0.0.1:9/v1/")))
     assert mine(config).skipped
+    assert mine(elsewhere).skipped
     assert endpoint[1].asked.total() == asked
 
 
-def test_equal_reports_are_asked_for_once_and_good_ones_never_again(
+def test_what_two_studies_report_in_the_same_words_is_asked_for_once(
     local_ray: None, tmp_path: Path, endpoint: tuple[str, Script]
 ) -> None:
-    publish_reports(tmp_path, [report(1), report(1), report(2)])
+    """Ingest gives one row for each exam's report: the doubles end when REPORTS is published."""
+    texts = [report(1), report(1), report(2), report(1)]
+    names = [f"{n}.png" for n in range(len(texts))]
+    (tmp_path / "images").mkdir()
+    for n, name in enumerate(names):
+        (tmp_path / "images" / name).write_bytes(samples.png(samples.pixels(16, 64, 40 + n)))
+    known = [f"{name},P{n},A{n},left,pa" for n, name in enumerate(names)]
+    told = [f'A{n},"{text}"' for n, text in enumerate(texts)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file,patient_id,accession,laterality,view", *known]))
+    (tmp_path / "reports.csv").write_text("\n".join(["accession,report", *told]))
+    columns = ("file", "patient_id", "accession", "laterality", "view")
+    ingest(
+        IngestConfig(
+            root=str(tmp_path),
+            images=str(tmp_path / "images"),
+            metadata={"path": str(tmp_path / "metadata.csv"), "columns": {name: name for name in columns}},
+            reports={"path": str(tmp_path / "reports.csv")},
+            fragment_rows=2,
+            ray={"progress": False},
+        )
+    )
+    exams = storage.read_table(str(tmp_path), EXAMS)
+    assert Counter(exams["report_id"].to_pylist()) == {keys.report_id(report(1)): 3, keys.report_id(report(2)): 1}
     mine(MiningConfig(**common(tmp_path, engine="http", http=http(endpoint[0]))))
     assert sorted(endpoint[1].asked.values()) == [1, 1]
+    assert {r["status"] for r in findings(tmp_path).values()} == {"ok"}
+
+
+@pytest.fixture
+def unlogged() -> Iterator[None]:
+    """Nothing is logged: pytest keeps what is, Ray logs the error with all its frames, and those hold its workers."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_an_endpoint_that_refuses_every_report_ends_the_job_and_publishes_nothing(
+    local_ray: None, tmp_path: Path, endpoint: tuple[str, Script], unlogged: None
+) -> None:
+    publish_reports(tmp_path, [report(n) for n in range(4)])
+    config = MiningConfig(**common(tmp_path, engine="http", http=http(endpoint[0])))
+    endpoint[1].refuses = 404
+    with pytest.raises(EndpointRefuses, match="status 404") as caught:
+        mine(config)
+    assert caught.value.exit_code == 2
+    assert len(str(caught.value).splitlines()) == 1
+    wait_until(lambda: not processes("MapBatches(AskEndpoint)"), 60)  # its worker ends with a run
+    for table in (ATTEMPTS, FINDINGS):
+        with pytest.raises(NotPublished):
+            storage.published(str(tmp_path), table.name)
+    endpoint[1].refuses = None
+    mine(config)
+    assert {r["status"] for r in findings(tmp_path).values()} == {"ok"}
+    wait_until(lambda: not processes("MapBatches(AskEndpoint)"), 60)
+
+
+def test_a_model_that_is_not_served_is_one_line_before_any_work(local_ray: None, tmp_path: Path) -> None:
+    publish_reports(tmp_path, [report(1)])
+    wrong = pytest.raises(ConfigError, match=r"set --http\.model to one of: another")
+    with scripted_endpoint(models=["another"]) as (url, script), wrong:
+        mine(MiningConfig(**common(tmp_path, engine="http", http=http(url))))
+    assert not script.asked
 
 
 def test_an_endpoint_that_is_not_there_is_one_line_before_any_work(tmp_path: Path) -> None:

@@ -38,3 +38,31 @@ def test_ingest_and_mining_on_a_bucket(tmp_path: Path, s3_endpoint: str, monkeyp
         assert ours.num_rows
         assert ours.equals(theirs)
     assert "already published" in run_job("ingest", "--root", roots["bucket"], *where)
+
+
+def test_images_in_a_bucket_are_read_once(tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in empty_bucket(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    phantoms = tmp_path / "phantoms"
+    run_job("make_phantoms", "--out", str(phantoms), "--exams", "12", "--sealed_reports", "0")
+    files = sorted((phantoms / "images").iterdir())
+    images = f"s3://{BUCKET}/hospital/images"
+    tables = []
+    for name in ("metadata", "reports"):
+        storage.write_bytes(f"s3://{BUCKET}/hospital/{name}.csv", (phantoms / f"{name}.csv").read_bytes())
+        tables += [f"--{name}.path", f"s3://{BUCKET}/hospital/{name}.csv"]
+    root = str(tmp_path / "archive")
+    for some, told in ((files[:8], "read: 8"), (files[8:], "read: 4")):
+        for file in some:
+            storage.write_bytes(f"{images}/{file.name}", file.read_bytes())
+        assert told in run_job("ingest", "--root", root, "--images", images, *tables)
+    storage.write_bytes(f"{images}/{files[0].name}", files[0].read_bytes())  # written again, the same bytes
+    assert "already published" in run_job("ingest", "--root", root, "--images", images, *tables)
+    run_job("ingest", "--root", str(tmp_path / "folder"), "--images", str(phantoms / "images"), *tables)
+    place = ["source_id", "source_uri"]
+    ours, theirs = (
+        storage.read_table(r, EXAMS, good_only=False).sort_by("exam_id").drop_columns(place)
+        for r in (root, str(tmp_path / "folder"))
+    )
+    assert ours.num_rows == 12
+    assert ours.equals(theirs)

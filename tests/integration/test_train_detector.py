@@ -62,7 +62,10 @@ def test_both_detectors_are_published_and_found_again(tmp_path: Path, monkeypatc
     for name, classes in ((ROI_DETECTOR, (Region.WRIST,)), (BONE_DETECTOR, BONES)):
         manifest = storage.published(str(tmp_path), name)
         files = {p.name for p in (tmp_path / name / "runs" / manifest.run_id).iterdir()}
-        assert files == {"model.onnx", "detector.json", "manifest.json"}, "no pickle is published"
+        pages = {"table8.md", "pr_curves.png", "worst.png"}
+        assert files == {"model.onnx", "detector.json", "manifest.json", *pages}, "no pickle is published"
+        assert manifest.metrics["agreement"]["score"] < 1e-4, "the run-time path is not the trainer's own"
+        assert manifest.metrics["agreement"]["edge_px"] < 0.01
         assert set(manifest.metrics["regions"]) == {*classes, "overall"}
         assert (manifest.metrics["train_images"], manifest.metrics["val_images"]) == (11, 4)
         assert manifest.metrics["trainer"]["epochs"] == 1

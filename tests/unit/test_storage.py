@@ -77,7 +77,7 @@ def test_a_moved_pointer_is_not_overwritten_blindly(root: str, monkeypatch: pyte
     import boto3
     from botocore.exceptions import ClientError
 
-    client, bucket, key = storage._s3(storage.join(root, "reports", storage.POINTER))
+    client, bucket, key = storage.s3_client(storage.join(root, "reports", storage.POINTER))
     old = client.head_object(Bucket=bucket, Key=key)["ETag"]
     storage.point_to(root, "reports", "one")
     with pytest.raises(ClientError, match=r"PreconditionFailed|pre-condition"):

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wristmir_ray.anatomy import Presence
+from wristmir_ray.anatomy import Presence, Side
 from wristmir_ray.audit.passages import Passage, Passages
-from wristmir_ray.audit.said import denies_all, says
+from wristmir_ray.audit.said import denies_all, presences_of, says
 from wristmir_ray.audit.values import EXAM, Value, values
 from wristmir_ray.mining.findings import Evidence, Finding, Place, Record
 from wristmir_ray.mining.sections import BODY
@@ -43,7 +43,7 @@ class Kind(StrEnum):
     UNREAD = "unread"
     """A finding in a bone of which the second reader finds nothing said."""
     DOUBLED = "doubled"
-    """More findings of one bone than the second reader finds."""
+    """More findings of one bone than the second reader finds, or the same denied twice."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -108,12 +108,8 @@ def _supported(value: Value, quoted: Sequence[Passage], record: Record) -> bool:
 def _finding(passages: Passages, finding: Finding, second: Record) -> Iterator[tuple[str, Kind]]:
     """Yield where a finding departs from its own quotes' statements and from the second reader."""
     yield from (("presence", k) for k in _history(passages, finding))
-    stated = {
-        p
-        for e in finding.evidence
-        if e.field == "presence" and _place(passages, e) is None
-        for p in says("presence", passages.at(e.start, e.end))
-    }
+    quoted = [passages.at(e.start, e.end) for e in _standing(passages, finding)]
+    stated = {p for q in quoted for p in presences_of(finding.region, q)}
     same = [f for f in second.findings if f.region is finding.region]
     sided = [f for f in same if None in (f.side, finding.side) or f.side is finding.side]
     read = {f.presence for f in sided or same}
@@ -128,21 +124,29 @@ def _finding(passages: Passages, finding: Finding, second: Record) -> Iterator[t
         yield "side", Kind.LATERALITY
 
 
+def _standing(passages: Passages, finding: Finding) -> list[Evidence]:
+    """Return the quotes of a finding's presence that stand in the report."""
+    return [e for e in finding.evidence if e.field == "presence" and _place(passages, e) is None]
+
+
 def _history(passages: Passages, finding: Finding) -> Iterator[Kind]:
-    quotes = [e for e in finding.evidence if e.field == "presence" and _place(passages, e) is None]
-    outside = bool(quotes) and not any(passages.section(e.start) in BODY for e in quotes)
+    quotes = _standing(passages, finding)
+    outside = bool(quotes) and not any(passages.locator.section(e.start) in BODY for e in quotes)
     if outside and finding.presence is not Presence.ABSENT:
         yield Kind.HISTORY
 
 
 def _doubled(record: Record, second: Record) -> Iterator[int]:
-    """Yield the findings of a bone beyond as many as the second reader finds there."""
+    """Yield the findings of a bone beyond as many as the second reader finds there, and what is denied once more."""
     read = Counter(f.region for f in second.findings)
     seen: Counter[Place] = Counter()
+    denied: set[tuple[Place, Side | None]] = set()
     for i, finding in enumerate(record.findings):
         seen[finding.region] += 1
-        if 0 < read[finding.region] < seen[finding.region]:
+        absent = {(finding.region, finding.side)} if finding.presence is Presence.ABSENT else set()
+        if 0 < read[finding.region] < seen[finding.region] or absent & denied:
             yield i
+        denied |= absent
 
 
 def _exam(record: Record, second: Record) -> Iterator[tuple[str, Kind]]:

@@ -1,7 +1,7 @@
-"""Made-up values, seeded into good records: what share of them do the checks catch?
+"""Made-up values, seeded into records: what share of them do the checks catch?
 
-Each fabrication changes one thing, as a language model would get it wrong, and goes through the very
-code that places a model's quotes. Same record, kind and random stream, same fabrication.
+Each fabrication changes one thing, as a language model would get it wrong; a changed quote is looked for in the
+report as an engine's is, and may stand there. Same record, kind and random stream, same fabrication.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,20 +15,22 @@ from wristmir_ray.anatomy import Displacement, FractureType, Healing, Presence, 
 from wristmir_ray.audit.passages import Passages
 from wristmir_ray.audit.values import EXAM, Value, values
 from wristmir_ray.mining.findings import Alignment, Evidence, Finding, Ossification, Place, Record
-from wristmir_ray.mining.grounding import Locator
+from wristmir_ray.mining.grounding import ANYWHERE, Locator
 
 
 class Fabrication(StrEnum):
     """What is made up."""
 
     INVENTED_QUOTE = "invented_quote"
-    """A sentence that the report does not hold."""
+    """A fracture in words of its own, as the quote of a value."""
     CHANGED_WORD = "changed_word"
     """A quote with one word replaced by another."""
     SHIFTED_SPAN = "shifted_span"
     """A true quote, said to stand some characters beside its place."""
     SWAPPED_VALUE = "swapped_value"
     """Another value of the field under the true quote."""
+    INVENTED_VALUE = "invented_value"
+    """A value of a field that the record leaves silent, under a true quote of another field."""
     INVENTED_FINDING = "invented_finding"
     """A fracture in a bone that the report does not name, with true quotes of another."""
     FLIPPED_PRESENCE = "flipped_presence"
@@ -58,7 +60,7 @@ _WORDS = ("buckle", "no", "displaced", "radius", "healed", "left", "scaphoid", "
 
 @dataclass(frozen=True)
 class Source:
-    """A report and its good record."""
+    """A report and its record."""
 
     passages: Passages
     record: Record
@@ -86,23 +88,27 @@ def _changed_word(source: Source, rng: np.random.Generator) -> Record | None:
     def change(quote: str) -> str:
         words = quote.split()
         at = int(rng.integers(len(words)))
-        words[at] = _pick(rng, [w for w in _WORDS if w != words[at].lower()])
+        words[at] = _pick(rng, [w for w in _WORDS if w != words[at].lower().strip(".,;:()")])
         return " ".join(words)
 
     return _requoted(source, rng, change)
 
 
 def _requoted(source: Source, rng: np.random.Generator, change: Callable[[str], str]) -> Record | None:
-    """Replace one value's quotes by one that does not stand in the report, placed as a model's answer is."""
+    """Replace one value's quotes by a changed one."""
     options = _quoted(source.record)
     if not options:
         return None
     value = _pick(rng, options)
-    quote = change(value.quotes[0].quote)
-    if Locator(source.passages.report).find(quote) is not None:
-        return None  # by chance it stands there: no fabrication
-    lost = value.quotes[0].model_copy(update={"quote": quote, "start": -1, "end": -1})
-    return _with_evidence(source.record, value, (lost,))
+    placed = _placed(source.passages.locator, value.field, change(value.quotes[0].quote))
+    return _with_evidence(source.record, value.finding, value.field, (placed,))
+
+
+def _placed(locator: Locator, field: str, quote: str) -> Evidence:
+    """Return a quote where the report holds its words, else at -1: what `mining.answers` makes of a model's."""
+    start, end = locator.find(quote) or (-1, -1)
+    text, section = (locator.text(start, end), locator.section(start)) if end > 0 else (quote, ANYWHERE)
+    return Evidence.model_validate({"field": field, "quote": text, "start": start, "end": end, "section": section})
 
 
 def _shifted_span(source: Source, rng: np.random.Generator) -> Record | None:
@@ -113,7 +119,8 @@ def _shifted_span(source: Source, rng: np.random.Generator) -> Record | None:
     quote = _pick(rng, value.quotes)
     step = int(_pick(rng, [k for k in range(-12, 13) if k and quote.start + k >= 0]))
     moved = quote.model_copy(update={"start": quote.start + step, "end": quote.end + step})
-    return _with_evidence(source.record, value, tuple(moved if e is quote else e for e in value.quotes))
+    quotes = tuple(moved if e is quote else e for e in value.quotes)
+    return _with_evidence(source.record, value.finding, value.field, quotes)
 
 
 def _swapped_value(source: Source, rng: np.random.Generator) -> Record | None:
@@ -123,6 +130,24 @@ def _swapped_value(source: Source, rng: np.random.Generator) -> Record | None:
     value = _pick(rng, options)
     other = _pick(rng, [v for v in _VOCABULARY[value.field] if v != value.value])
     return _with_value(source.record, value.finding, value.field, other)
+
+
+def _invented_value(source: Source, rng: np.random.Generator) -> Record | None:
+    record = source.record
+    stated = {(v.finding, v.field) for v in values(record)}
+    parts: list[tuple[int, Record | Finding]] = [(EXAM, record), *enumerate(record.findings)]
+    options = [
+        (at, name, part.evidence)
+        for at, part in parts
+        for name in _VOCABULARY
+        if name in type(part).model_fields and part.evidence and (at, name) not in stated
+    ]
+    if not options:
+        return None
+    at, name, evidence = _pick(rng, options)
+    borrowed = _pick(rng, evidence).model_copy(update={"field": name})
+    made_up = _with_value(record, at, name, _pick(rng, _VOCABULARY[name]))
+    return _with_evidence(made_up, at, name, (borrowed,))
 
 
 def _invented_finding(source: Source, rng: np.random.Generator) -> Record | None:
@@ -158,22 +183,15 @@ def _flipped_side(source: Source, rng: np.random.Generator) -> Record | None:
 def _with_value(record: Record, at: int, field: str, value: Any) -> Record:
     if at == EXAM:
         return record.model_copy(update={field: value})
-    return _with_finding(record, at, record.findings[at].model_copy(update={field: value}))
-
-
-def _with_evidence(record: Record, value: Value, quotes: tuple[Evidence, ...]) -> Record:
-    source = record if value.finding == EXAM else record.findings[value.finding]
-    evidence = (*(e for e in source.evidence if e.field != value.field), *quotes)
-    if value.finding == EXAM:
-        return record.model_copy(update={"evidence": evidence})
-    return _with_finding(
-        record, value.finding, record.findings[value.finding].model_copy(update={"evidence": evidence})
-    )
-
-
-def _with_finding(record: Record, at: int, finding: Finding) -> Record:
+    finding = record.findings[at].model_copy(update={field: value})
     findings = tuple(finding if i == at else f for i, f in enumerate(record.findings))
     return record.model_copy(update={"findings": findings})
+
+
+def _with_evidence(record: Record, at: int, field: str, quotes: tuple[Evidence, ...]) -> Record:
+    source = record if at == EXAM else record.findings[at]
+    evidence = (*(e for e in source.evidence if e.field != field), *quotes)
+    return _with_value(record, at, "evidence", evidence)
 
 
 _MAKERS: dict[Fabrication, Callable[[Source, np.random.Generator], Record | None]] = {
@@ -181,6 +199,7 @@ _MAKERS: dict[Fabrication, Callable[[Source, np.random.Generator], Record | None
     Fabrication.CHANGED_WORD: _changed_word,
     Fabrication.SHIFTED_SPAN: _shifted_span,
     Fabrication.SWAPPED_VALUE: _swapped_value,
+    Fabrication.INVENTED_VALUE: _invented_value,
     Fabrication.INVENTED_FINDING: _invented_finding,
     Fabrication.FLIPPED_PRESENCE: _flipped_presence,
     Fabrication.FLIPPED_SIDE: _flipped_side,

@@ -5,6 +5,7 @@ from typing import Any
 
 from wristmir_ray.audit.checks import Kind
 from wristmir_ray.audit.exams import CAPTION
+from wristmir_ray.audit.figures import ALL, by_rules
 
 _BY_CONSTRUCTION = (
     "These records come from the `rules` engine itself, which is also the second reader: disagreement, negation, "
@@ -13,6 +14,15 @@ _BY_CONSTRUCTION = (
 _SECOND = (
     "The second reader is the deterministic `rules` engine. A disagreement is an error of one of the two; the sheet "
     "tells which."
+)
+_CERTAIN = (
+    "Certain by construction is a quote that does not stand where it is said to, by looking it up: the last three "
+    "columns leave such quotes out."
+)
+_CERTAIN_OWN = (
+    "Certain by construction are a quote that does not stand where it is said to, by looking it up, and all that the "
+    "second reader tells, these records being its own: the last three columns leave such quotes out, and let the "
+    "second reader read what was made up."
 )
 _MARKING = (
     "Open `sheet.html` of this run in a browser, mark each value, download the marks, and import them: "
@@ -27,7 +37,6 @@ _WEIGHTS = (
 def audit_page(figures: Mapping[str, Any]) -> str:
     """Return the page of the automatic part."""
     f = figures
-    by_rules = set(f["engines"]) <= {"rules"}
     overview = [
         ["reports", f"{f['reports']:,}"],
         ["of these rejected by mining", f"{f['rejected']:,}"],
@@ -45,14 +54,13 @@ def audit_page(figures: Mapping[str, Any]) -> str:
         "## Negation and laterality",
         _conflicts(f["report_kinds"]),
         "## Record against rules",
-        _BY_CONSTRUCTION if by_rules else _SECOND,
+        _BY_CONSTRUCTION if by_rules(f) else _SECOND,
         table(("field", "reports that differ"), [[_words(n), _share(s)] for n, s in f["disagree"].items()]),
         "## Seeded fabrications",
-        f"Made up in records of the sample that the checks trust, seed {f['seed']}.",
-        table(
-            ("made up", "seeded", "caught", "share"),
-            [[_words(n), s["n"], s["caught"], _share(s)] for n, s in f["fabrications"].items()],
-        ),
+        f"Made up in the records of the sample, one of a kind in each, seed {f['seed']}. Caught: the checks find a "
+        f"conflict that the record had not before. {_CERTAIN_OWN if by_rules(f) else _CERTAIN}",
+        f"Caught of what is not certain: **{_share(f['fabrications'][ALL]['not_certain'])}**.",
+        _fabrications(f["fabrications"]),
         "## Marking by people",
         f"{f['sample']} reports are on the sheet. {_MARKING}",
     ]
@@ -95,6 +103,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(str(c) for c in line)} |" for line in lines)
+
+
+def _fabrications(kinds: Mapping[str, Any]) -> str:
+    def cells(s: Mapping[str, Any]) -> list[Any]:
+        return [s["n"], s["caught"], _share(s)]
+
+    head = ("made up", "seeded", "caught", "share", "not certain", "caught", "share")
+    return table(head, [[_words(n), *cells(s), *cells(s["not_certain"])] for n, s in kinds.items()])
 
 
 def _in_doubt(fields: Mapping[str, Any]) -> str:

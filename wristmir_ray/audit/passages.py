@@ -4,16 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wristmir_ray.mining.ellipsis import echoed
+from wristmir_ray.mining.grounding import Locator
 from wristmir_ray.mining.ledger import Ledger
 from wristmir_ray.mining.remarks import Remark, read_remarks
 from wristmir_ray.mining.rules import read_clauses, read_sentences
-from wristmir_ray.mining.sections import split_sections
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 from wristmir_ray.mining.tokens import Token
-
-NOWHERE = "body"
-"""The section of text that stands outside every section (a heading, say)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Passages:
     """One report.
 
     A quote is read where it stands, as the `rules` read it there: `styloid` out of `radial styloid` is
-    a radial styloid, `DRF` a fracture of the distal radius.
+    a radial styloid, `DRF` a fracture of the distal radius. `locator` finds quotes in the report, and their sections.
 
     Args:
         report: its text.
@@ -39,7 +36,7 @@ class Passages:
 
     def __init__(self, report: str) -> None:
         self.report = report
-        self._sections = split_sections(report)
+        self.locator = Locator(report)
         self._tokens: list[Token] = []
         self.mentions: list[Mention] = []
         self._statements: list[Statement] = []
@@ -65,16 +62,12 @@ class Passages:
     def at(self, start: int, end: int) -> Passage:
         """Return what stands at the characters [start, end)."""
         return Passage(
-            self.section(start),
+            self.locator.section(start),
             tuple(t.text for t in self._tokens if t.start < end and t.end > start),
             tuple(m for m in self.mentions if m.start < end and m.end > start),
             tuple(s for s in self._statements if s.start < end and s.end > start),
             tuple(r for r in self._remarks if r.mention.start < end and r.mention.end > start),
         )
-
-    def section(self, start: int) -> str:
-        """Return the kind of section that a character stands in."""
-        return next((s.kind for s in self._sections if s.start <= start < s.end), NOWHERE)
 
     def sides(self) -> frozenset[str]:
         """Return the sides that the report names anywhere."""

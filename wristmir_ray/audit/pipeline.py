@@ -17,13 +17,13 @@ from wristmir_ray.audit.archive import load_sampled, stratified
 from wristmir_ray.audit.config import AuditConfig
 from wristmir_ray.audit.curve import curve_svg
 from wristmir_ray.audit.fabrications import Source
-from wristmir_ray.audit.figures import automatic, seed_fabrications
+from wristmir_ray.audit.figures import ALL, automatic, by_rules, seed_fabrications
 from wristmir_ray.audit.marks import Marks, join, load_marks, score
 from wristmir_ray.audit.pages import audit_page, marks_page
 from wristmir_ray.audit.passages import Passages
 from wristmir_ray.audit.sample import draw
 from wristmir_ray.audit.sheet import sheet, template_digest
-from wristmir_ray.audit.stages import audit_report, pack_exams, pack_records, pack_texts
+from wristmir_ray.audit.stages import audit_report, pack_exams, pack_records, pack_texts, with_report
 from wristmir_ray.audit.values import values
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.job import Summary
@@ -83,13 +83,14 @@ def audit(config: AuditConfig, check: tablerun.TableRun) -> Summary:
 
 
 def parts(config: AuditConfig, inputs: Mapping[str, str]) -> Dataset:
-    """Return texts, records and captioned exams as PARTS."""
+    """Return texts, records and captioned exams as PARTS; exams without a report are left out."""
     root, placed = config.root, {"batch_format": "pyarrow", "num_cpus": config.num_cpus}
     texts = raydata.read(root, REPORTS, inputs[REPORTS.name], ["report_id", "text"], good_only=False)
     records = raydata.read(root, FINDINGS, inputs[FINDINGS.name], good_only=False)
     exams = raydata.read(root, EXAMS, inputs[EXAMS.name], ["exam_id", "report_id", "laterality"])
     captions = raydata.read(root, CAPTIONS, inputs[CAPTIONS.name], ["exam_id", "region", "caption", "presence"])
-    captioned = exams.join(captions, "left_outer", config.join_partitions, on=("exam_id",))
+    reported = exams.map_batches(with_report, **placed)  # 1:0-1
+    captioned = reported.join(captions, "left_outer", config.join_partitions, on=("exam_id",))
     return texts.map_batches(pack_texts, **placed).union(
         records.map_batches(pack_records, **placed), captioned.map_batches(pack_exams, **placed)
     )
@@ -131,7 +132,7 @@ def make_sheet(config: AuditConfig, page: tablerun.TableRun, automatic_part: Map
     sampled = load_sampled(config.root, page.inputs, chosen)
     sources = [Source(Passages(s.text), s.record) for s in sampled]
     figures = {**automatic_part, "seed": config.seed, "sample": len(sampled)}
-    figures["fabrications"] = seed_fabrications(sources, config.seed)
+    figures["fabrications"] = seed_fabrications(sources, config.seed, own=by_rules(automatic_part))
     html = sheet(sampled, page.inputs[AUDIT.name], config.seed)
     return _publish(page, len(sampled), figures, {SHEET_FILE: html, PAGE_FILE: audit_page(figures)}, started)
 
@@ -185,7 +186,7 @@ def _headline(published: Mapping[str, storage.Manifest]) -> dict[str, Any]:
         "values": figures["values"],
         "share_ungrounded": figures["ungrounded_share"],
         "share_trusted": figures["trusted_share"],
-        "fabrications_caught": figures["fabrications"]["all"]["value"],
+        "fabrications_caught": figures["fabrications"][ALL]["not_certain"]["value"],
     }
     if MARKS in published:
         every = published[MARKS].metrics["all"]

@@ -4,23 +4,21 @@ That a quote stands in the report proves nothing of the value beside it: `buckle
 `transverse` is a made-up value with a true quote.
 """
 
-import re
 from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
 from wristmir_ray.audit.passages import Passage
+from wristmir_ray.mining.attributes import HEALING, NUMBER, PHYSIS, REACHING
 from wristmir_ray.mining.clauses import NOUNS
-from wristmir_ray.mining.findings import CROPPED
+from wristmir_ray.mining.findings import CROPPED, Place
+from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 
-_HEALING = {"healing_sign": "healing", "old": "healed"}
 _HEADS = frozenset({"fx", "combo", "deny", "intact", "region", "type"})
 _CUES = frozenset({"neg", "not", "spare"})
-_PHYSIS = frozenset({"physis", "physes", "physeal", "plate", "epiphysis", "epiphyseal"})
-_REACHING = ("exten", "reach", "propagat", "exit")
+_PHYSEAL = PHYSIS | {"physes", "physeal", "epiphysis", "epiphyseal"}
 _VIEWS = {"lateral": "lateral", "oblique": "oblique", "pa": "pa", "ap": "pa", "frontal": "pa"}
-_NUMBER = re.compile(r"\d{1,3}(?:\.\d+)?")
 Said = frozenset[Any]
 
 
@@ -30,6 +28,17 @@ def says(field: str, passage: Passage) -> Said:
     It errs on the side of the record: a long quote says all that stands in it.
     """
     return _READERS[field](passage)
+
+
+def presences_of(place: Place, passage: Passage) -> Said:
+    """Return what a passage states of a place: where it names the place, what it says of other bones does not count."""
+    named = [s for s in passage.statements if place.value in _bones(s)]
+    loose = [s for s in passage.statements if not s.regions]
+    return frozenset(s.presence for s in ([*named, *loose] if named else passage.statements))
+
+
+def _bones(statement: Statement) -> set[str]:
+    return {v for m in statement.regions for v in m.value.split("+")}
 
 
 def denies_all(passage: Passage) -> Said:
@@ -48,7 +57,7 @@ def _presence(p: Passage) -> Said:
 
 def _type(p: Passage) -> Said:
     said = {m.value for m in p.mentions if m.kind in {"type", "grade", "typeweak"}}
-    if _PHYSIS & set(p.words) and any(w.startswith(_REACHING) for w in p.words):
+    if _PHYSEAL & set(p.words) and any(w.startswith(REACHING) for w in p.words):
         said |= {"salter_harris_ii"}  # `extending to the physis`
     return frozenset(said)
 
@@ -94,7 +103,7 @@ def _healing(p: Passage) -> Said:
     said: set[str] = set()
     for at, m in enumerate(p.mentions):
         if m.kind == "heal":
-            value = _HEALING.get(m.value, m.value)
+            value = HEALING.get(m.value, m.value)
             said.add("healing" if value == "healed" and _denied(p, at) else value)
     return frozenset(said)
 
@@ -103,7 +112,7 @@ def _physis(p: Passage) -> Said:
     named = [at for at, m in enumerate(p.mentions) if m.value.startswith("salter_harris")]
     if named:
         return frozenset(not _denied(p, at) for at in named)
-    if not _PHYSIS & set(p.words):
+    if not _PHYSEAL & set(p.words):
         return frozenset()
     return frozenset({not any(m.kind in _CUES for m in p.mentions)})
 
@@ -113,7 +122,7 @@ def _views(p: Passage) -> Said:
 
 
 def _degrees_of_angle(p: Passage) -> Said:
-    return frozenset(round(float(w), 2) for w in p.words if _NUMBER.fullmatch(w))
+    return frozenset(round(float(w), 2) for w in p.words if NUMBER.fullmatch(w))
 
 
 def _cast(p: Passage) -> Said:

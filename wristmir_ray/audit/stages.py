@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wristmir_ray.audit.checks import Conflict, check_record, lost_quotes
 from wristmir_ray.audit.exams import CaptionedRegion, check_exams
@@ -37,6 +38,11 @@ def pack_records(batch: pa.Table) -> pa.Table:
     """Columns: FINDINGS' -> PARTS. 1:1, rejects included."""
     packed = [json.dumps({n: row[n] for n in _KEPT}) for row in batch.to_pylist()]
     return _parts(batch["report_id"], RECORD, packed)
+
+
+def with_report(batch: pa.Table) -> pa.Table:
+    """Columns: report_id and others -> the same. 1:0-1, exams without a report left out: nothing was mined of them."""
+    return batch.filter(pc.is_valid(batch["report_id"]))
 
 
 def pack_exams(batch: pa.Table) -> pa.Table:

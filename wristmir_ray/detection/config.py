@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from wristmir_ray.anatomy import Region
 from wristmir_ray.config import JobConfig, PoolConfig, Section
 from wristmir_ray.imaging.config import DecodeConfig, EnhanceConfig
 
@@ -39,7 +40,13 @@ class TargetConfig(Section):
 class DetectionConfig(JobConfig):
     """Train the wrist detector and the bone detector side by side, and publish both as ONNX."""
 
-    boxes: str = Field(description="Parquet of true boxes: file, region, x0_px, y0_px, x1_px, y1_px in source pixels")
+    boxes: str = Field(
+        description="true boxes: Parquet (file, region, x0_px, y0_px, x1_px, y1_px in source pixels), COCO .json, YOLO "
+        "data.yaml, or a folder of Pascal VOC .xml"
+    )
+    classes: dict[str, Region] = Field(
+        {}, description="the labels' name of a class -> region; a region's own name needs none, others are left out"
+    )
     seed: int = Field(0, ge=0, description="which exams are taken, margins, initial weights")
     train_images: int = Field(360, ge=1, description="exams of the train split at most")
     val_images: int = Field(80, ge=1, description="exams of the val split at most")

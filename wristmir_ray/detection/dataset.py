@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wristmir_ray import keys, storage
 from wristmir_ray.anatomy import BONES, Box, Region, Split
 from wristmir_ray.detection.config import DetectionConfig, Target
+from wristmir_ray.detection.labels import Label, read_labels, stem
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.schemas import EXAMS, Table
@@ -43,30 +43,9 @@ SAMPLES = Table(
 """A row is one exam as training sees it; never published. `boxes` is flat: centre x, centre y, width,
 height a box, as shares of the image's sides (the trainer's label format)."""
 
-_BOX_COLUMNS = ("file", "region", "x0_px", "y0_px", "x1_px", "y1_px")
-
-
-def read_boxes(uri: str) -> dict[str, list[dict[str, object]]]:
-    """Return true boxes by file name.
-
-    Raises:
-        ConfigError: no such file, not Parquet, or a column is missing.
-    """
-    try:
-        table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
-    except (OSError, pa.ArrowException) as e:
-        raise ConfigError(f"cannot read boxes {uri} ({type(e).__name__}); give a Parquet file of true boxes") from None
-    missing = set(_BOX_COLUMNS) - set(table.column_names)
-    if missing:
-        raise ConfigError(f"boxes {uri} lack the columns {sorted(missing)}")
-    by_file: dict[str, list[dict[str, object]]] = {}
-    for row in table.select(list(_BOX_COLUMNS)).to_pylist():
-        by_file.setdefault(row.pop("file"), []).append(row)
-    return by_file
-
 
 def choose_exams(config: DetectionConfig) -> pa.Table:
-    """Return the exams to learn from: exam_id, source_uri, split, boxes (list of region and corners).
+    """Return the exams to learn from: exam_id, source_uri, split, boxes (region, corners, whether in shares).
 
     Good exams of the train and val splits whose `source_uri` ends in a file of the boxes table; of
     each split a fixed random part (by hash of seed and exam id, so that an archive gives the same
@@ -75,7 +54,7 @@ def choose_exams(config: DetectionConfig) -> pa.Table:
     Raises:
         NotPublished: no EXAMS. ConfigError: no boxes, or a split has none.
     """
-    boxes = read_boxes(config.boxes)
+    boxes = _by_file(read_labels(config.boxes, config.classes))
     exams = storage.read_table(config.root, EXAMS, columns=["exam_id", "source_uri", "split"]).to_pylist()
     limits = {Split.TRAIN: config.train_images, Split.VAL: config.val_images}
     chosen = []
@@ -87,10 +66,30 @@ def choose_exams(config: DetectionConfig) -> pa.Table:
     return pa.Table.from_pylist(chosen)
 
 
-def _of(uri: str, boxes: Mapping[str, list[dict[str, object]]]) -> list[dict[str, object]] | None:
+_Boxes = list[dict[str, object]]
+
+
+def _by_file(labels: Sequence[Label]) -> dict[str, _Boxes]:
+    out: dict[str, _Boxes] = {}
+    for label in labels:
+        x0, y0, x1, y1 = label.corners
+        row: dict[str, object] = {
+            "region": label.region.value,
+            "x0": x0,
+            "y0": y0,
+            "x1": x1,
+            "y1": y1,
+            "shares": label.shares,
+        }
+        out.setdefault(label.file.replace("\\", "/").removeprefix("./"), []).append(row)
+    return out
+
+
+def _of(uri: str, boxes: Mapping[str, _Boxes]) -> _Boxes | None:
+    """Return the boxes of the image at `uri`: the shortest end of its path that has any, with extension or without."""
     parts = uri.split("/")
-    names = ("/".join(parts[-n:]) for n in range(1, len(parts) + 1))
-    return next((boxes[n] for n in names if n in boxes), None)
+    ends = ("/".join(parts[-n:]) for n in range(1, len(parts) + 1))
+    return next((boxes[n] for end in ends for n in (end, stem(end)) if n in boxes), None)
 
 
 def write_yolo(samples: pa.Table, target: Target, folder: Path) -> Path:

@@ -13,6 +13,7 @@ import ray.data
 from wristmir_ray import keys, raydata, storage, tablerun
 from wristmir_ray.detection.config import DetectionConfig, TargetConfig
 from wristmir_ray.detection.dataset import SAMPLES, choose_exams
+from wristmir_ray.detection.labels import read_labels
 from wristmir_ray.detection.stages import prepare_samples
 from wristmir_ray.detection.trainer import Trained, train_target
 from wristmir_ray.errors import ConfigError
@@ -65,7 +66,7 @@ def _runs(config: DetectionConfig, targets: Mapping[str, TargetConfig]) -> dict[
     """Return each detector's identity: the exams, the boxes, its settings and this code."""
     inputs = {
         EXAMS.name: storage.published(config.root, EXAMS.name).run_id,
-        "boxes": _file_digest(config.boxes, "boxes"),
+        "boxes": keys.digest(*(repr(label) for label in read_labels(config.boxes, config.classes))),
     }
     shared = config.model_dump(mode="json", include={"seed", "train_images", "val_images", "decode", "iou_threshold"})
     cut = config.model_dump(mode="json", include={"enhance", "roi_margin", "roi_jitter"})
@@ -112,7 +113,9 @@ def _publish(root: str, manifest: storage.Manifest, trained: Trained) -> None:
     folder = storage.run_uri(root, manifest.name, manifest.run_id)
     storage.write_bytes(storage.join(folder, MODEL_FILE), trained.model)
     storage.write_bytes(storage.join(folder, SPEC_FILE), trained.spec.to_json().encode())
-    manifest.files.extend([MODEL_FILE, SPEC_FILE])
+    for name, content in trained.pages.items():
+        storage.write_bytes(storage.join(folder, name), content)
+    manifest.files.extend([MODEL_FILE, SPEC_FILE, *trained.pages])
     manifest.metrics["digest"] = trained.spec.digest
     storage.publish(root, manifest)
 

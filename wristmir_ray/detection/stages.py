@@ -35,11 +35,17 @@ def _prepare(row: Mapping[str, Any], config: DetectionConfig) -> dict[str, Any]:
     key = {"exam_id": row["exam_id"], "split": row["split"]}
     try:
         gray = decode(_fetch(row["source_uri"]), config.decode).gray
-        truth = [(Region(b["region"]), Box(b["x0_px"], b["y0_px"], b["x1_px"], b["y1_px"])) for b in row["boxes"]]
+        truth = [_truth(b, *gray.shape) for b in row["boxes"]]
         rng = np.random.default_rng(int(keys.digest("jitter", str(config.seed), row["exam_id"])[:12], 16))
         return {**key, "roi": sample(gray, truth, "roi", config), "bones": bone_sample(gray, truth, config, rng)}
     except Exception as e:
         return {**key, **reject_columns(e, STAGE)}
+
+
+def _truth(label: Mapping[str, Any], rows: int, cols: int) -> tuple[Region, Box]:
+    across, down = (cols, rows) if label["shares"] else (1, 1)
+    box = Box(label["x0"] * across, label["y0"] * down, label["x1"] * across, label["y1"] * down)
+    return Region(label["region"]), box.clip(rows, cols)
 
 
 def _fetch(uri: str) -> bytes:

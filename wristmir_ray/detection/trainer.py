@@ -8,17 +8,23 @@ import os
 import resource
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from wristmir_ray.anatomy import Split
+from wristmir_ray.detection import page
 from wristmir_ray.detection.config import TargetConfig
 from wristmir_ray.detection.dataset import CLASSES, images_and_truth, write_yolo
-from wristmir_ray.detection.metrics import score
+from wristmir_ray.detection.metrics import best_of_each, score
 from wristmir_ray.models.detector import DetectorSpec, OnnxDetector
+
+AGREEMENT_IMAGES, AGREEMENT_SCORE = 16, 0.05
+"""Validation images on which both paths are compared, and from which score on."""
 
 LOWEST_SCORE = 0.001
 """From here on detections count for AP50, as in the trainer's own validation."""
@@ -40,6 +46,8 @@ class Trained:
     model: bytes
     spec: DetectorSpec
     metrics: dict[str, Any]
+    pages: dict[str, bytes]
+    """Files to look at: Table 8, curves, worst images."""
 
 
 def train_target(
@@ -65,22 +73,66 @@ def train_target(
         data = write_yolo(samples, config.target, work / "data")
         best, figures = _fit(data, config, work, seed, threads, gpu)
         model = _export(best, config.image_size)
-    classes = CLASSES[config.target]
-    spec = DetectorSpec(classes, config.image_size, (LOWEST_SCORE,) * len(classes), iou_threshold)
-    images, truth = images_and_truth(samples, config.target, Split.VAL)
-    found = OnnxDetector(model, spec, threads).detect(images)
+        classes = CLASSES[config.target]
+        spec = DetectorSpec(classes, config.image_size, (LOWEST_SCORE,) * len(classes), iou_threshold)
+        images, truth = images_and_truth(samples, config.target, Split.VAL)
+        detector = OnnxDetector(model, spec, threads)
+        agreement = agree(detector, best, images[:AGREEMENT_IMAGES])
+    found = detector.detect(images)
     regions = score(found, truth, classes)
-    thresholds = tuple(regions[c]["threshold"] for c in classes)
+    thresholds = {c: regions[c]["threshold"] for c in classes}
     usage = resource.getrusage(resource.RUSAGE_SELF)
     metrics = {
         "map50": regions["overall"]["map50"],
         "regions": regions,
+        "agreement": agreement,
         "trainer": figures,
         "train_images": len(images_and_truth(samples, config.target, Split.TRAIN)[0]),
         "val_images": len(images),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
     }
-    return Trained(model, replace(spec, score_thresholds=thresholds).sealed(model), metrics)
+    pages = {
+        page.TABLE_FILE: page.table8(regions, agreement, len(images)).encode(),
+        page.CURVES_FILE: page.curves(found, truth, classes),
+        page.WORST_FILE: page.worst(images, found, truth, thresholds),
+    }
+    sealed = replace(spec, score_thresholds=tuple(thresholds.values())).sealed(model)
+    return Trained(model, sealed, metrics, pages)
+
+
+def agree(detector: OnnxDetector, checkpoint: Path, images: Sequence[np.ndarray]) -> dict[str, float]:
+    """Return how far the run-time path is from the trainer's own predictions.
+
+    Of each image and class the trainer's best box is compared with ours, where one of them scores at
+    least AGREEMENT_SCORE: `score` and `edge_px` are the largest differences, infinite where one path
+    finds a box that the other does not.
+
+    Args:
+        detector: the run-time path, with thresholds near zero.
+        checkpoint: of the trainer.
+        images: uint8 (H, W), no longer than the network's side: both paths pad them, neither resizes.
+    """
+    from ultralytics import YOLO
+
+    spec = detector.spec
+    colour = [np.repeat(image[:, :, None], 3, axis=2) for image in images]
+    settings = {"imgsz": spec.image_size, "conf": LOWEST_SCORE, "iou": spec.iou_threshold, "rect": False}
+    theirs = [YOLO(checkpoint).predict(c, device="cpu", verbose=False, max_det=300, **settings)[0] for c in colour]
+    apart = {"score": 0.0, "edge_px": 0.0}
+    for ours, result in zip(best_of_each(detector.detect(images)), theirs, strict=True):
+        mine = {d.region: (d.score, d.box.x0_px, d.box.y0_px, d.box.x1_px, d.box.y1_px) for d in ours}
+        boxes = np.asarray(result.boxes.data.cpu(), float)  # x0, y0, x1, y1, score, class; best score first
+        for i, region in enumerate(spec.classes):
+            of_class = boxes[boxes[:, 5] == i]
+            if max([*of_class[:, 4], mine.get(region, (0.0,))[0]]) < AGREEMENT_SCORE:
+                continue
+            if len(of_class) == 0 or region not in mine:
+                return {"score": float("inf"), "edge_px": float("inf"), "images": float(len(images))}
+            x0, y0, x1, y1, score_, _ = of_class[np.argmax(of_class[:, 4])]
+            apart["score"] = max(apart["score"], abs(score_ - mine[region][0]))
+            edges = np.abs(np.subtract((x0, y0, x1, y1), mine[region][1:])).max()
+            apart["edge_px"] = max(apart["edge_px"], float(edges))
+    return {**apart, "images": float(len(images))}
 
 
 def _go_offline(work: Path) -> None:

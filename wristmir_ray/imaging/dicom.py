@@ -1,4 +1,4 @@
-"""DICOM objects: checks from the header, stored pixels through installed decoders, grey by the LUTs."""
+"""DICOM objects: checks from the header, stored pixels through the frame decoders, grey by the LUTs."""
 
 import logging
 import warnings
@@ -8,16 +8,17 @@ from io import BytesIO
 import numpy as np
 import pydicom
 from pydicom import uid
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset
-from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels import pixel_array
 
 from wristmir_ray.errors import ErrorCode, Reject
 from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging.frames import decode_frame, is_compressed
 from wristmir_ray.imaging.header import read_header, shows_wrist, text
 from wristmir_ray.imaging.radiograph import Header, Radiograph
-from wristmir_ray.imaging.raster import jpeg_size
 from wristmir_ray.imaging.voi import render
 from wristmir_ray.imaging.window import check_size
 
@@ -26,10 +27,14 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # its warnings quot
 _PREAMBLE = 128
 _MAGIC = b"DICM"
 _GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-_J2K_SIZE = b"\xff\x4f\xff\x51"
+_UNDEFINED = 0xFFFFFFFF
 _HEADER_BYTES = 32 * 2**20
-_JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}
-_J2K = {uid.JPEG2000, uid.JPEG2000Lossless, uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL}
+_NATIVE = {
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+}
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -48,13 +53,13 @@ def decode_bare_dicom(data: bytes, config: DecodeConfig) -> Radiograph:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            ds = pydicom.dcmread(BytesIO(data), force=True)
+            ds, cut = _parse(data)
             known = "SOPClassUID" in ds
         except Exception:
             known = False
         if not known:
             raise Reject(ErrorCode.UNKNOWN_FORMAT, "neither DICOM nor PNG nor JPEG")
-        return _decode(ds, config)
+        return _decode(ds, cut, config)
 
 
 def decode_dicom(data: bytes, config: DecodeConfig) -> Radiograph:
@@ -62,7 +67,18 @@ def decode_dicom(data: bytes, config: DecodeConfig) -> Radiograph:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote header values
         _check_deflated(data, config)
-        return _decode(pydicom.dcmread(BytesIO(data)), config)
+        return _decode(*_parse(data), config)
+
+
+def _parse(data: bytes) -> tuple[Dataset, bool]:
+    """Return a dataset, and whether it ends inside an element, which pydicom only warns of."""
+    file = BytesIO(data)
+    ds = pydicom.dcmread(file, force=True)
+    if not len(ds):
+        return ds, True
+    last = ds.get_item(max(ds.keys()))
+    short = isinstance(last, RawDataElement) and len(last.value or b"") < last.length < _UNDEFINED
+    return ds, short or file.tell() < len(data)
 
 
 def _check_deflated(data: bytes, config: DecodeConfig) -> None:
@@ -78,7 +94,9 @@ def _check_deflated(data: bytes, config: DecodeConfig) -> None:
         raise Reject(ErrorCode.IMAGE_TOO_LARGE, "the deflated dataset is larger than the largest allowed image")
 
 
-def _decode(ds: Dataset, config: DecodeConfig) -> Radiograph:
+def _decode(ds: Dataset, cut: bool, config: DecodeConfig) -> Radiograph:
+    if cut and not any(name in ds for name in _PIXELS):
+        raise Reject(ErrorCode.CORRUPT_IMAGE, "the file ends before its image")
     header = read_header(ds)
     _check_content(ds, header, config)
     rows, cols = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
@@ -86,8 +104,7 @@ def _decode(ds: Dataset, config: DecodeConfig) -> Radiograph:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the header declares no image size")
     check_size(rows, cols, config)
     bits = _stored_bits(ds)
-    _check_encoding(ds, rows, cols)
-    pixels = pixel_array(ds, raw=True)
+    pixels = _stored_pixels(ds, rows, cols, bits)
     if pixels.shape != (rows, cols):
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the pixels do not fit the header")
     stored = _within_bits(pixels, bits)
@@ -118,36 +135,30 @@ def _stored_bits(ds: Dataset) -> int:
     return bits
 
 
-def _check_encoding(ds: Dataset, rows: int, cols: int) -> None:
-    """Reject a transfer syntax that nothing installed decodes, and a compressed frame of another size.
+def _stored_pixels(ds: Dataset, rows: int, cols: int, bits: int) -> np.ndarray:
+    """Return (rows, cols) as stored; a transfer syntax that is not read here is unsupported_encoding."""
+    syntax = _transfer_syntax(ds)
+    stored = np.dtype(f"{'i' if int(ds.PixelRepresentation) else 'u'}{int(ds.BitsAllocated) // 8}")
+    if is_compressed(syntax):
+        frame = next(generate_frames(ds.PixelData, number_of_frames=1))
+        return decode_frame(frame, syntax, rows, cols, stored, bits)
+    if syntax not in _NATIVE:
+        raise Reject(ErrorCode.UNSUPPORTED_ENCODING, f"nothing here reads transfer syntax {_name(syntax)}")
+    if ds["PixelData"].is_undefined_length:
+        raise Reject(ErrorCode.CORRUPT_IMAGE, "compressed pixels in a transfer syntax of plain ones")
+    if len(ds.PixelData) >= 2 * rows * cols * stored.itemsize:  # some devices pad, none by a second image
+        raise Reject(ErrorCode.CORRUPT_IMAGE, "more pixels than the header declares")
+    return np.asarray(pixel_array(ds, raw=True).astype(stored, copy=False))
 
-    A native decoder allocates what the frame's own header declares, so that one is read here.
-    """
-    syntax = ds.file_meta.get("TransferSyntaxUID") if hasattr(ds, "file_meta") else None
-    if syntax is None:
+
+def _transfer_syntax(ds: Dataset) -> uid.UID:
+    """Return the declared transfer syntax; where none is, the one that the dataset was parsed by."""
+    if not hasattr(ds, "file_meta") or "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding
         syntax = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
-        syntax = syntax if little is not False else uid.ExplicitVRBigEndian
         ds.file_meta = pydicom.dataset.FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = syntax
-    try:
-        available = get_decoder(uid.UID(syntax)).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        raise Reject(ErrorCode.UNSUPPORTED_ENCODING, f"no installed decoder reads transfer syntax {_name(syntax)}")
-    if syntax not in _JPEG | _J2K:
-        return
-    frame = next(generate_frames(ds.PixelData, number_of_frames=1))
-    if syntax in _JPEG:
-        size, _ = jpeg_size(frame)
-        if size.bits != 8:
-            raise Reject(ErrorCode.UNSUPPORTED_ENCODING, f"no installed decoder reads a JPEG of {size.bits} bits")
-        found = (size.rows, size.cols)
-    else:
-        found = _j2k_size(frame)
-    if found != (rows, cols):
-        raise Reject(ErrorCode.CORRUPT_IMAGE, "the compressed frame's size is not the header's")
+        ds.file_meta.TransferSyntaxUID = syntax if little is not False else uid.ExplicitVRBigEndian
+    return uid.UID(ds.file_meta.TransferSyntaxUID)
 
 
 def _name(syntax: str) -> str:
@@ -156,17 +167,10 @@ def _name(syntax: str) -> str:
     return name if name != syntax else "(unregistered)"
 
 
-def _j2k_size(frame: bytes) -> tuple[int, int]:
-    at = frame.find(_J2K_SIZE, 0, 4096)
-    if at < 0 or len(frame) < at + 24:
-        raise Reject(ErrorCode.CORRUPT_IMAGE, "the JPEG 2000 frame has no size marker")
-    cols, rows, left, top = (int.from_bytes(frame[i : i + 4], "big") for i in range(at + 8, at + 24, 4))
-    return rows - top, cols - left
-
-
 def _within_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Return the pixels without what old devices keep in the unused high bits (overlays)."""
     unused = pixels.dtype.itemsize * 8 - bits
-    if not unused:
-        return np.ascontiguousarray(pixels)
-    return np.ascontiguousarray((pixels << unused) >> unused)
+    if unused:
+        pixels <<= unused
+        pixels >>= unused
+    return np.ascontiguousarray(pixels)

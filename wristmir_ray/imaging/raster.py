@@ -4,13 +4,13 @@ Native decoders give a half-grey picture for half a file, and allocate what a he
 """
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from wristmir_ray.errors import ErrorCode, Reject
+from wristmir_ray.imaging import jpeg
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.radiograph import Radiograph
 from wristmir_ray.imaging.window import check_size, window_unsigned
@@ -18,15 +18,14 @@ from wristmir_ray.imaging.window import check_size, window_unsigned
 cv2.setNumThreads(1)  # a worker or replica owns one core
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
-_SOS = 0xDA
+_BLOCK_ROWS = 256
+_BYTES_A_PIXEL = 4
+"""What the largest image may take: OpenCV holds it twice."""
 
 
 @dataclass(frozen=True, slots=True)
-class RasterSize:
-    """What a PNG or JPEG header declares."""
+class PngHeader:
+    """What a PNG's header chunk declares."""
 
     rows: int
     cols: int
@@ -46,24 +45,26 @@ def is_jpeg(data: bytes) -> bool:
 
 def decode_png_file(data: bytes, config: DecodeConfig) -> Radiograph:
     """Return the radiograph in a PNG of 1 to 16 bits; see `decode.decode` for the codes."""
-    size = png_size(data)
+    size = read_png(data)
     check_size(size.rows, size.cols, config)
+    if size.rows * size.cols * size.channels * (1 + size.bits // 16) > _BYTES_A_PIXEL * config.max_pixels:
+        raise Reject(ErrorCode.IMAGE_TOO_LARGE, "a grey image may be stored in colour, but not at the largest size")
     _check_png(data)
     return _radiograph(data, size, "png", config)
 
 
 def decode_jpeg_file(data: bytes, config: DecodeConfig) -> Radiograph:
     """Return the radiograph in a JPEG of 8 bits; see `decode.decode` for the codes."""
-    size, scan = jpeg_size(data)
+    size = jpeg.read_jpeg(data)
     check_size(size.rows, size.cols, config)
-    if size.bits != 8:
-        raise Reject(ErrorCode.UNSUPPORTED_ENCODING, f"a JPEG of {size.bits} bits")
-    if data.rfind(_EOI) < scan:
-        raise Reject(ErrorCode.CORRUPT_IMAGE, "the JPEG ends before its end marker")
+    if size.kind == jpeg.JPEG_LS:
+        raise Reject(ErrorCode.UNKNOWN_FORMAT, "neither DICOM nor PNG nor JPEG, but JPEG-LS")
+    if size.bits != 8 or size.kind not in {jpeg.BASELINE, jpeg.EXTENDED, jpeg.PROGRESSIVE}:
+        raise Reject(ErrorCode.UNSUPPORTED_ENCODING, "a JPEG file other than of 8 bits, Huffman-coded and lossy")
     return _radiograph(data, size, "jpeg", config)
 
 
-def png_size(data: bytes) -> RasterSize:
+def read_png(data: bytes) -> PngHeader:
     """Return what the IHDR chunk declares.
 
     Raises:
@@ -75,7 +76,7 @@ def png_size(data: bytes) -> RasterSize:
     channels = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(data[25])
     if not rows or not cols or channels is None or data[24] not in {1, 2, 4, 8, 16}:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the PNG's header chunk is not valid")
-    return RasterSize(rows, cols, data[24], channels)
+    return PngHeader(rows, cols, data[24], channels)
 
 
 def _check_png(data: bytes) -> None:
@@ -98,44 +99,7 @@ def _check_png(data: bytes) -> None:
         at = end
 
 
-def jpeg_size(data: bytes) -> tuple[RasterSize, int]:
-    """Return what the frame header declares, and the offset of the first scan.
-
-    Raises:
-        Reject: corrupt_image where a frame header or a scan is missing.
-    """
-    size = None
-    for marker, at, length in _jpeg_segments(data):
-        if marker in _SOF and length >= 8:
-            rows, cols = (int.from_bytes(data[i : i + 2], "big") for i in (at + 3, at + 5))
-            if size is not None or not rows or not cols:
-                raise Reject(ErrorCode.CORRUPT_IMAGE, "the JPEG's frame header is not valid")
-            size = RasterSize(rows, cols, data[at + 2], data[at + 7])
-        if marker == _SOS and size is not None:
-            return size, at
-    raise Reject(ErrorCode.CORRUPT_IMAGE, "the JPEG ends before its first scan")
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield (marker, offset of its length field, length) up to the first scan."""
-    at = len(_SOI)
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            raise Reject(ErrorCode.CORRUPT_IMAGE, "the JPEG's markers are not in order")
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _BARE_MARKERS:
-            at += 2
-        else:
-            length = int.from_bytes(data[at + 2 : at + 4], "big")
-            if length < 2 or at + 2 + length > len(data):
-                raise Reject(ErrorCode.CORRUPT_IMAGE, "the JPEG ends inside a segment")
-            yield marker, at + 2, length
-            at += 2 + length
-
-
-def _radiograph(data: bytes, size: RasterSize, name: str, config: DecodeConfig) -> Radiograph:
+def _radiograph(data: bytes, size: PngHeader | jpeg.JpegHeader, name: str, config: DecodeConfig) -> Radiograph:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise Reject(ErrorCode.CORRUPT_IMAGE, f"the {name.upper()}'s pixels cannot be decoded")
@@ -157,10 +121,11 @@ def single_channel(pixels: np.ndarray, config: DecodeConfig) -> np.ndarray:
     Raises:
         Reject: colour_image where the channels differ; unsupported_encoding where it is transparent.
     """
-    first = pixels[..., 0]
-    for k in range(1, min(3, pixels.shape[2])):
-        if int(cv2.absdiff(first, pixels[..., k]).max()) > config.colour_tolerance:
-            raise Reject(ErrorCode.COLOUR_IMAGE, "its channels differ")
-    if pixels.shape[2] == 4 and (pixels[..., 3] != np.iinfo(pixels.dtype).max).any():
-        raise Reject(ErrorCode.UNSUPPORTED_ENCODING, "an image with transparent pixels")
-    return np.ascontiguousarray(first)
+    for row in range(0, len(pixels), _BLOCK_ROWS):  # by blocks: OpenCV copies what is not contiguous
+        block = pixels[row : row + _BLOCK_ROWS]
+        for k in range(1, min(3, pixels.shape[2])):
+            if int(cv2.absdiff(block[..., 0], block[..., k]).max()) > config.colour_tolerance:
+                raise Reject(ErrorCode.COLOUR_IMAGE, "its channels differ")
+        if pixels.shape[2] == 4 and (block[..., 3] != np.iinfo(pixels.dtype).max).any():
+            raise Reject(ErrorCode.UNSUPPORTED_ENCODING, "an image with transparent pixels")
+    return np.ascontiguousarray(pixels[..., 0])

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, overload
 
+import cv2
 import numpy as np
 from pydicom.dataset import Dataset
 
@@ -15,6 +16,8 @@ from wristmir_ray.errors import ErrorCode, Reject
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.header import text
 from wristmir_ray.imaging.window import check_contrast, percentile_bounds, to_uint8
+
+_BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +54,19 @@ def render(stored: np.ndarray, bits: int, ds: Dataset, config: DecodeConfig) -> 
         if gray.min() != gray.max():
             return gray
     n = config.percentile_stride
-    sample = _index(stored[::n, ::n], levels).ravel()
-    if padding.any():
-        sample = sample[~padding[sample]]
-        if not sample.size:
-            raise Reject(ErrorCode.NO_CONTRAST, "every pixel is padding")
-    values = levels.values[sample]
-    if values.min() == values.max():
-        values = levels.values[_index(stored, levels).ravel()]
-    if values.min() == values.max():
-        raise Reject(ErrorCode.NO_CONTRAST, "every pixel has the same value")
-    low, high = percentile_bounds(values, config)
+    sample = _index(stored[::n, ::n], levels)
+    values = levels.values[sample[~padding[sample]]]
+    if values.size and values.min() < values.max():
+        low, high = percentile_bounds(values, config)
+    else:
+        low, high = _extremes(levels.values[_occurring(stored, levels) & ~padding])
     return _look_up(stored, levels, (levels.values - low) / (high - low), inverted, padding)
+
+
+def _extremes(values: np.ndarray) -> tuple[float, float]:
+    if not values.size or values.min() == values.max():
+        raise Reject(ErrorCode.NO_CONTRAST, "every pixel has the same value or is padding")
+    return float(values.min()), float(values.max())
 
 
 def _index(stored: np.ndarray, levels: Levels) -> np.ndarray:
@@ -71,12 +75,23 @@ def _index(stored: np.ndarray, levels: Levels) -> np.ndarray:
     return stored if first == 0 else stored.astype(np.int32) - first
 
 
+def _occurring(stored: np.ndarray, levels: Levels) -> np.ndarray:
+    """Return (L,) bool: the values that some pixel has. By blocks: numpy's index takes 8 bytes a pixel."""
+    found = np.zeros(len(levels.stored), bool)
+    for row in range(0, len(stored), _BLOCK_ROWS):
+        found[_index(stored[row : row + _BLOCK_ROWS], levels)] = True
+    return found
+
+
 def _look_up(
     stored: np.ndarray, levels: Levels, fraction: np.ndarray, inverted: bool, padding: np.ndarray
 ) -> np.ndarray:
+    """Return uint8 (H, W) by a table over the bit patterns, so that signed pixels need no copy."""
     table = to_uint8(1.0 - fraction if inverted else fraction)
     table[padding] = 0
-    return np.take(table, _index(stored, levels))
+    patterns = np.zeros(1 << (8 * stored.itemsize), np.uint8)
+    patterns[levels.stored & (len(patterns) - 1)] = table
+    return np.asarray(cv2.LUT(stored.view(f"u{stored.itemsize}"), patterns))
 
 
 def _levels(bits: int, signed: bool, ds: Dataset) -> Levels:
@@ -138,7 +153,7 @@ def _lut(item: Dataset, ds: Dataset) -> tuple[np.ndarray, int]:
         entries = np.atleast_1d(np.asarray(data)).astype(np.float64)[:count]
     except Exception:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "a look-up table of the header is not valid") from None
-    if not entries.size:
+    if not np.isfinite(entries).all() or not entries.size:  # an absent LUTData becomes NaN
         raise Reject(ErrorCode.CORRUPT_IMAGE, "a look-up table of the header is empty")
     return entries, start
 

@@ -1,5 +1,6 @@
 """What may be tuned about ingest."""
 
+from datetime import date
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -82,7 +83,8 @@ class GateConfig(DeidConfig):
     """The de-identification gate, and what a person has let through it."""
 
     release: str | None = Field(
-        None, description="text file of source ids, one a line, # for comments: looked at by a person and let through"
+        None,
+        description="text file, local or s3://, of source ids, one a line, # for comments: a person looked at these",
     )
 
 
@@ -99,12 +101,41 @@ class SplitConfig(Section):
         return self
 
 
+class DicomwebConfig(Section):
+    """What is asked of a DICOMweb server, and with how much patience. Credentials stand in the environment alone."""
+
+    modalities: list[str] = Field(["DX", "CR"], description="Modality, one query each; [] asks for any")
+    body_parts: list[str] = Field(
+        [], description="BodyPartExamined, one query each; [] asks for any (many archives leave it empty)"
+    )
+    study_date_from: date | None = Field(None, description="first StudyDate; null for no bound")
+    study_date_to: date | None = Field(None, description="last StudyDate; null for no bound")
+    days_per_query: int | None = Field(
+        None, ge=1, description="cut the dates into queries of so many days: deep paging is slow; needs both dates"
+    )
+    page_size: int = Field(500, ge=1, description="instances asked for at a time; a server may give fewer")
+    timeout_s: float = Field(30.0, gt=0, description="seconds without a byte after which a request is given up")
+    attempts: int = Field(5, ge=1, description="tries a request, after waits of 1, 2, 4, ... s")
+    max_connections: int = Field(8, ge=1, description="requests at a time, over the whole cluster")
+
+    @model_validator(mode="after")
+    def _dates_fit(self) -> Self:
+        first, last = self.study_date_from, self.study_date_to
+        if first and last and first > last:
+            raise ValueError("study_date_from must not lie behind study_date_to")
+        if self.days_per_query and not (first and last):
+            raise ValueError("days_per_query needs study_date_from and study_date_to")
+        return self
+
+
 class IngestConfig(JobConfig):
     """Settings of `jobs/ingest.py`."""
 
     images: str = Field(
-        description="folder, s3:// prefix, one file, glob (a/**/*.png), or @LIST: a text file with one address a line"
+        description="folder, s3:// prefix, one file, glob (a/**/*.png), @LIST (a text file with one address a line), "
+        "or dicomweb+https://host/path"
     )
+    dicomweb: DicomwebConfig = DicomwebConfig()
     metadata: MetadataConfig = MetadataConfig()
     reports: ReportsConfig = ReportsConfig()
     decode: DecodeConfig = DecodeConfig()

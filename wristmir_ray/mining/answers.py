@@ -8,9 +8,10 @@ in the report. Lists and strings are bounded, so that an answer is.
 import json
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
 
 from wristmir_ray.anatomy import Displacement, FractureType, Healing, Presence, Side, View
 from wristmir_ray.mining.findings import (
@@ -57,9 +58,11 @@ class FailureClass(StrEnum):
     """A missing or unknown field."""
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
-    """The endpoint refused, failed, or could not be reached, after all retries."""
+    """The endpoint could not be spoken to, after all retries."""
+    UNREADABLE = "unreadable"
+    """What the endpoint sent was no answer of the protocol, or no Unicode, after all retries."""
     ENGINE_ERROR = "engine_error"
-    """The engine raised on this report."""
+    """The engine raised on this report, or the endpoint answered it with a status of failure."""
     ENGINE_DEATH = "engine_death"
     """The engine died each time it read this report, in the end with no other."""
 
@@ -100,9 +103,12 @@ class AnsweredFinding(_Strict):
 
 
 class Answer(_Strict):
-    """The whole answer. `reasoning` comes first, so that the model thinks before it decides; it is never stored."""
+    """The whole answer. `reasoning` comes first, so that the model thinks before it decides.
 
-    reasoning: Annotated[str, StringConstraints(pattern=_bounded(15))]
+    It is never stored: guided decoding bounds it, and where nothing guides, whatever it holds is taken.
+    """
+
+    reasoning: Annotated[Any, WithJsonSchema({"type": "string", "pattern": _bounded(15)})]
     side: Said[Literal["left", "right", "bilateral"]] | None
     views: Annotated[list[Said[View]], Field(max_length=3)]
     bone_quality: Said[Literal["normal", "osteopenia"]] | None
@@ -113,6 +119,7 @@ class Answer(_Strict):
     findings: Annotated[list[AnsweredFinding], Field(max_length=MAX_ANSWER_FINDINGS)]
 
 
+@lru_cache(maxsize=1)
 def answer_schema() -> str:
     """Return the JSON schema for guided decoding, as a string (a dict would gain nulls in an Arrow column)."""
     return json.dumps(Answer.model_json_schema())

@@ -37,7 +37,13 @@ ANSWERS = pa.schema(
 )
 """A row is one report with the model's raw answer; `cut`: it stopped at the limit of tokens. Never published."""
 
-_NO_ANSWER = (FailureClass.TIMEOUT, FailureClass.UNREACHABLE, FailureClass.ENGINE_ERROR, FailureClass.ENGINE_DEATH)
+_NO_ANSWER = (
+    FailureClass.TIMEOUT,
+    FailureClass.UNREACHABLE,
+    FailureClass.UNREADABLE,
+    FailureClass.ENGINE_ERROR,
+    FailureClass.ENGINE_DEATH,
+)
 _CODES = dict.fromkeys(_NO_ANSWER, ErrorCode.NO_ANSWER)
 
 
@@ -58,8 +64,8 @@ def _refuse(row: Mapping[str, Any], lead: Mapping[str, Any]) -> dict[str, Any]:
         return {**own, "status": "rejected", "failure_class": row["error"], **kept}
     try:
         mine(row["text"] or "")
-    except Reject as e:
-        if e.code in _REFUSED:
+    except Exception as e:  # a report that breaks the rules may still be one for a model
+        if isinstance(e, Reject) and e.code in _REFUSED:
             return {**own, "status": "rejected", "failure_class": e.code.value, **e.columns(STAGE)}
     return {**own, "status": OPEN, "text": row["text"]}
 
@@ -80,14 +86,14 @@ def _judge(row: Mapping[str, Any], lead: Mapping[str, Any], attempt: int) -> dic
         return {**own, **rejected(FailureClass(row["failure"]), row["message"] or "")}
     try:
         record = read_answer(row["answer"], "length" if row["cut"] else "stop", row["text"])
+        found = {"flags": flags(row["text"], record), **stored(record)}
     except AnswerFailure as e:
         if attempt == 1:
             return {**own, "status": OPEN, "failure_class": e.failure, "text": row["text"], "hint": e.hint}
         return {**own, **rejected(e.failure, e.hint)}
     except Exception as e:  # an answer that breaks our own code is one bad row, never a dead job
         return {**own, "status": "rejected", "failure_class": "stage_failed", **reject_columns(e, STAGE)}
-    seen = flags(row["text"], record)
-    return {**own, "status": "ok" if attempt == 1 else "repaired", "flags": seen, **stored(record)}
+    return {**own, "status": "ok" if attempt == 1 else "repaired", **found}
 
 
 def rejected(failure: FailureClass, message: str) -> dict[str, Any]:

@@ -15,11 +15,14 @@ _TYPE_ORDER = (
     "avulsion", "buckle", "greenstick", "plastic_bowing", "comminuted", "transverse", "oblique", "incomplete",
 )  # fmt: skip
 _HEALING_ORDER = ("nonunion", "healed", "healing", "healing_sign", "old", "acute")
-_HEALING = {"healing_sign": "healing", "old": "healed"}
-_NUMBER = re.compile(r"\d{1,3}(?:\.\d+)?")
+HEALING = {"healing_sign": "healing", "old": "healed"}
+"""What a term of healing means, where it is not its own value."""
+NUMBER = re.compile(r"\d{1,3}(?:\.\d+)?")
 _REACH = 6
-_PHYSIS = frozenset({"physis", "plate"})
-_REACHING = ("exten", "reach", "propagat", "exit")
+PHYSIS = frozenset({"physis", "plate"})
+"""What the name of a growth plate ends in."""
+REACHING = ("exten", "reach", "propagat", "exit")
+"""How the verbs begin by which a fracture comes to a growth plate."""
 
 
 def read_values(
@@ -40,7 +43,7 @@ def read_values(
         words = [clause.word(i) for i in range(r.first, r.last + 1)]
         before = clause.word(r.first - 1) if clause.word(r.first - 1) != "the" else clause.word(r.first - 2)
         at = r.first - (2 if clause.word(r.first - 1) == "the" else 1)
-        if words[-1] in _PHYSIS and before in {"to", "into"} and clause.word(at - 1).startswith(_REACHING):
+        if words[-1] in PHYSIS and before in {"to", "into"} and clause.word(at - 1).startswith(REACHING):
             out.setdefault("fracture_type", Value("salter_harris_ii", clause.tokens[at - 1].start, r.end))
     _read_healing(clause, mentions, context, out)
     for m in mentions:
@@ -89,7 +92,7 @@ def _read_healing(clause: Clause, mentions: Sequence[Mention], context: Context,
             found.append(("nonunion" if united and cue.kind == "neg" else "healing", cue.start, m.end))
     if found:
         value, start, end = min(found, key=lambda f: _HEALING_ORDER.index(f[0]))
-        out["healing"] = Value(_HEALING.get(value, value), start, end)
+        out["healing"] = Value(HEALING.get(value, value), start, end)
 
 
 def _read_angulation(clause: Clause, m: Mention, out: Values) -> None:
@@ -100,7 +103,7 @@ def _read_angulation(clause: Clause, m: Mention, out: Values) -> None:
     for i in range(max(clause.first, m.first - _REACH), min(clause.last - 1, m.last + 10)):
         unit = clause.word(i + 1)
         if (
-            _NUMBER.fullmatch(clause.word(i))
+            NUMBER.fullmatch(clause.word(i))
             and (unit.startswith("deg") or unit in {"°", "º"})
             and float(clause.word(i)) <= 180
         ):

@@ -1,5 +1,7 @@
 """Cues that look back (`is not seen`, `cannot be excluded`), and bones that a negation spares."""
 
+from collections.abc import Iterable
+
 from wristmir_ray.mining.clauses import Clause, Head
 from wristmir_ray.mining.terms import Mention
 
@@ -81,7 +83,22 @@ def spared_bones(clause: Clause, cue: Mention) -> list[Mention]:
 
 def spare(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
     """Deny the bones after `but not`, `sparing`."""
-    for r in spared_bones(clause, cue):
-        negated[r.first] = cue
+    _deny_bones(clause, spared_bones(clause, cue), cue, negated)
+
+
+def deny_listed(clause: Clause, cue: Mention, region: Mention, negated: dict[int, Mention]) -> None:
+    """Deny the bones before `neg`: `radius fx, ulna/ulnar styloid neg`."""
+    bones = [region]
+    for other in clause.coordinated(region, -1):
+        listed = clause.word(bones[-1].first - 1) == "," and other.kind == "region"
+        if listed and (clause.owned(other, direct=True) or clause.heads):
+            break
+        bones.append(other)
+    _deny_bones(clause, bones, cue, negated)
+
+
+def _deny_bones(clause: Clause, bones: Iterable[Mention], cue: Mention, negated: dict[int, Mention]) -> None:
+    for bone in bones:
+        negated[bone.first] = cue
         for head in clause.heads:
-            head.regions = [x for x in head.regions if x is not r]
+            head.regions = [x for x in head.regions if x is not bone]

@@ -2,21 +2,12 @@
 
 from collections.abc import Sequence
 
-from wristmir_ray.mining.clauses import ADJECTIVES, JOINS, Clause
+from wristmir_ray.mining.clauses import ADJECTIVES, JOINS, NOUNS, Clause
 from wristmir_ray.mining.terms import Mention
 
 _ATTRIBUTES = frozenset({"type", "typeweak", "grade", "disp", "heal", "align", "ang"})
-NOUNS = frozenset(
-    {
-        ("disp", "noun"),
-        ("ang", "noun"),
-        ("ang", "adj"),
-        ("heal", "healing_sign"),
-        ("heal", "healing"),
-        ("heal", "nonunion"),
-    }
-)
-
+LINKED = NOUNS | {("ang", "adj"), ("heal", "healing"), ("heal", "nonunion")}
+"""Attributes that a preposition links with their bones (`nonunion of the ulna`)."""
 
 _CHAINS = JOINS | {"with", ""}
 
@@ -44,7 +35,7 @@ def _beside(clause: Clause, m: Mention, free: Sequence[Mention]) -> list[Mention
 
 
 def _after(clause: Clause, m: Mention, free: Sequence[Mention]) -> list[Mention]:
-    if (m.kind, m.value) not in {*NOUNS, ("disp", "severe")} and m.kind != "heal":
+    if (m.kind, m.value) not in {*LINKED, ("disp", "severe")} and m.kind != "heal":
         return []
     light = {"known", "side", "extra", "both", "verb", "copula", "pastverb", "modal"}
     after = next((x for x in clause.mentions if x.first > m.last and x.kind not in light), None)
@@ -63,7 +54,7 @@ def _before(clause: Clause, m: Mention, free: Sequence[Mention], chain: int) -> 
     if before.kind in _ATTRIBUTES and chain and m.first - before.last <= 3 and before in loose(clause):
         if (clause.words(before.last + 1, m.first) or [""])[-1] in _CHAINS:
             return bearers(clause, before, chain - 1)
-    elif (m.kind, m.value) in NOUNS and "and" in clause.words(before.last + 1, m.first):
+    elif (m.kind, m.value) in LINKED and "and" in clause.words(before.last + 1, m.first):
         return []  # `new bone along the radius, and callus ...`
     elif before.kind == "region" and before in free and m.first - before.last <= 4:
         return [before, *(r for r in clause.coordinated(before, -1) if r in free)]

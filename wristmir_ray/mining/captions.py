@@ -20,13 +20,14 @@ Assembly, where the paper is silent:
   without one there is no bracket. Findings of the other wrist are left out.
 - Ossification and other findings (swelling, effusion, ...) stay out: each would part captions that are one
   positive of the loss (Eq. 2), and most of them show in no bone's crop.
-- Only a finding whose place and presence stand as quotes in the report may put a fracture into a caption.
+- Only what stands as a quote in the report comes into a caption, value by value (`evidence.grounded`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wristmir_ray.anatomy import BONES, Displacement, FractureType, Healing, Presence, Region
+from wristmir_ray.mining.evidence import grounded
 from wristmir_ray.mining.findings import Finding, Place, Record
 
 _TYPES = {
@@ -85,8 +86,14 @@ def captions(record: Record, side: str | None, view: str | None) -> list[Caption
         side: the exam's side, `left` or `right`; None = not known.
         view: the exam's view, e.g. `pa`; None = not known.
     """
-    kept = [f for f in record.findings if f.grounded and (side is None or f.side is None or f.side.value == side)]
-    return [_wrist(record, kept, side, view), *(_bone(region, kept) for region in BONES)]
+    said = grounded(record)
+    kept = of_side(said, side)
+    return [_wrist(said, kept, side, view), *(_bone(region, kept) for region in BONES)]
+
+
+def of_side(record: Record, side: str | None) -> list[Finding]:
+    """Return the findings of an exam of this side (None = not known): those of the other wrist are left out."""
+    return [f for f in record.findings if side is None or f.side is None or f.side.value == side]
 
 
 def _wrist(record: Record, findings: Sequence[Finding], side: str | None, view: str | None) -> Caption:

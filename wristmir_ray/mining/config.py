@@ -23,6 +23,9 @@ class VllmConfig(Section):
     max_concurrent_batches: int = Field(
         16, ge=1, description="batches handed to an engine: each waits for its longest answer, the others keep it full"
     )
+    engine_metrics: bool = Field(
+        False, description="vLLM's own metrics on Ray's: a record a step of the engine, which a small model feels"
+    )
     engine_kwargs: dict[str, Any] = Field({}, description="further vLLM engine arguments, e.g. {dtype: bfloat16}")
     env: dict[str, str] = Field({}, description="environment of the engines, e.g. {HF_HOME: /models}; no secrets")
 
@@ -39,9 +42,20 @@ class HttpConfig(Section):
         "by asking alone",
     )
     timeout_s: float = Field(120.0, gt=0, description="longest wait for one answer")
-    retries: int = Field(4, ge=0, description="further tries of a request that failed in passing")
-    backoff_s: float = Field(1.0, gt=0, description="pause before the second try; doubles each time")
-    restart_wait_s: float = Field(600.0, ge=0, description="how long an endpoint that went away is waited for")
+    retries: int = Field(
+        4,
+        ge=0,
+        description="further tries of what may be gone at the next: no answer in time, one that cannot be read, "
+        "status 408, 409, 425, 429, 504, 524, 529",
+    )
+    backoff_s: float = Field(
+        1.0, gt=0, description="pause before the second try; doubles each time, to 60 s; `retry-after` may prolong it"
+    )
+    restart_wait_s: float = Field(
+        600.0,
+        ge=0,
+        description="how long an endpoint that went away is waited for; then the job ends, and a rerun resumes",
+    )
     max_tokens: int = Field(3072, ge=64, description="tokens an answer may have; more is failure class `length`")
     guided: Literal["json_schema", "json_object", "none"] = Field(
         "json_schema", description="how the endpoint is asked for JSON; answers are validated whatever it does"

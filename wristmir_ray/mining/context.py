@@ -9,8 +9,8 @@ cues (`is not seen`, `cannot be excluded`) reach the nearest head before them.
 
 from dataclasses import dataclass, field
 
-from wristmir_ray.mining.backward import deny_before, deny_predicate, doubt_before, spare, spared_bones
-from wristmir_ray.mining.clauses import PREPOSITIONS, Clause, Head
+from wristmir_ray.mining.backward import deny_before, deny_listed, deny_predicate, doubt_before, spare, spared_bones
+from wristmir_ray.mining.clauses import NOUNS, PREPOSITIONS, Clause, Head
 from wristmir_ray.mining.latent import mark_latent
 from wristmir_ray.mining.terms import Mention
 
@@ -20,7 +20,7 @@ _SUGGESTS = frozenset({"suggest", "indicate", "support", "imply"})
 """Verbs of what a denied sign would mean: `no callus to indicate a healing fracture`."""
 _NOT_REACH = 5
 _MODIFIED = frozenset({"type", "typeweak", "disp", "heal", "degree", "align", "ang", "angdir"})
-_NOUNS = frozenset({("disp", "noun"), ("ang", "noun"), ("heal", "healing_sign"), ("heal", "healing")})
+_NOUNS = NOUNS | {("heal", "healing")}
 
 
 @dataclass(slots=True)
@@ -158,25 +158,12 @@ class _Scan:
             return False
         if before.kind == "region" and self.clause.word(m.first).startswith("neg"):
             if not ahead or following in {"/", ",", ".", ";"}:
-                self._negative(m, before)
+                deny_listed(self.clause, m, before, self.context.negated)
                 return True
         elif before.kind in {"disp", "ang"} and following in {"", ",", ".", ")"}:
             self.context.negated[before.first] = m  # `displ nil`
             return True
         return False
-
-    def _negative(self, m: Mention, region: Mention) -> None:
-        """Deny the bones before `neg`: `radius fx, ulna/ulnar styloid neg`."""
-        bones = [region]
-        for other in self.clause.coordinated(region, -1):
-            listed = self.clause.word(bones[-1].first - 1) == "," and other.kind == "region"
-            if listed and (self.clause.owned(other, direct=True) or self.clause.heads):
-                break
-            bones.append(other)
-        for r in bones:
-            self.context.negated[r.first] = m
-            for head in self.clause.heads:
-                head.regions = [x for x in head.regions if x is not r]
 
     def _denies_attribute(self, m: Mention) -> bool:
         """Whether the open negation ends before a hedge (`no displacement, possible styloid fracture`)."""

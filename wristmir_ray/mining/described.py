@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from wristmir_ray.mining.attributes import read_values
-from wristmir_ray.mining.bearers import NOUNS, bearers, loose
+from wristmir_ray.mining.bearers import LINKED, bearers, loose
 from wristmir_ray.mining.clauses import JOINS, Clause, Head
 from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.statements import Statement
@@ -79,7 +79,7 @@ def _target(clause: Clause, m: Mention) -> Head | None:
     if any(x.kind in {"former", "latter"} and x.last < m.first for x in clause.mentions):
         return None
     after = clause.head_after(m.last)
-    if after is not None and (m.kind, m.value) in NOUNS and _linked(clause, m.last + 1, after.first):
+    if after is not None and (m.kind, m.value) in LINKED and _linked(clause, m.last + 1, after.first):
         return after
     for x in reversed([x for x in clause.mentions if x.last < m.first]):
         head = next((h for h in clause.heads if h.mention is x), None)

@@ -1,4 +1,4 @@
-"""What every mining engine is, and which exist."""
+"""Engines that read one report at a time, in process. Language models answer whole batches: `engines`."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -9,7 +9,7 @@ from wristmir_ray.mining.rules import RulesEngine
 
 
 class Engine(Protocol):
-    """Reads one report. What it gives is validated and grounded by `stages`, whichever engine it is."""
+    """Reads one report; `stages` holds what it gives against the report."""
 
     name: str
 

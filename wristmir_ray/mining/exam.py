@@ -1,6 +1,6 @@
 """What a report says of the exam as a whole: side, views, bones, cast, hardware, ossification, what else is seen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ class Exam:
         return {n: getattr(self, n) for n in EXAM_FIELDS}
 
 
-def read_exam(report: str, sentences: Sentences) -> Exam:  # noqa: ARG001 (engines share the signature)
+def read_exam(sentences: Sentences) -> Exam:
     """Read the exam-level fields of a report."""
     exam = Exam()
     _read_side(exam, sentences)
@@ -56,14 +56,19 @@ def read_exam(report: str, sentences: Sentences) -> Exam:  # noqa: ARG001 (engin
 def _read_side(exam: Exam, sentences: Sentences) -> None:
     """The side of the title, else of the body, else of the indication: two sides are `bilateral`."""
     for wanted in (_PLACED, BODY, frozenset({"indication", "history"})):
-        found = [(s, m) for s, _, ms in sentences if s in wanted for m in ms if m.kind == "side"]
-        if not found:
-            continue
-        values = {m.value for _, m in found}
-        exam.side = found[0][1].value if len(values) == 1 else "bilateral" if wanted is _PLACED else found[0][1].value
-        section, m = found[0]
-        exam.spans.append(Span("side", m.start, m.end, section))
-        return
+        found = [s for section, tokens, ms in sentences if section in wanted for s in _sides(section, tokens, ms)]
+        if found:
+            values = {value for value, _ in found}
+            exam.side = values.pop() if len(values) == 1 else "bilateral"
+            exam.spans += dict(reversed(found)).values()  # the first of each
+            return
+
+
+def _sides(section: str, tokens: Sequence[Token], mentions: Sequence[Mention]) -> Iterator[tuple[str, Span]]:
+    for m in mentions:
+        both = m.kind == "all" and tokens[m.first].text == "both"  # `both wrists`
+        if both or m.kind == "side":
+            yield "bilateral" if both else m.value, Span("side", m.start, m.end, section)
 
 
 def _read_views(exam: Exam, sentences: Sentences) -> None:

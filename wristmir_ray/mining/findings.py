@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from wristmir_ray.anatomy import BONES, Displacement, FractureType, Healing, Presence, Region, Side, View
+from wristmir_ray.anatomy import BONES, Displacement, FractureType, Healing, Presence, Side, View
 
 MAX_REPORT_BYTES = 100_000
 MAX_FINDINGS = 64
@@ -143,12 +143,13 @@ class Record(_Strict):
         """Return the findings that are there for certain."""
         return tuple(f for f in self.findings if f.presence is Presence.PRESENT)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the report says no more than what was imaged: neither a finding nor a denial."""
+        said = (getattr(self, n) for n in RECORD_FIELDS if n not in {"side", "views", "evidence"})
+        return all(value in (None, ()) for value in said)
+
 
 RECORD_FIELDS = tuple(Record.model_fields)
 EXAM_FIELDS = tuple(n for n in RECORD_FIELDS if n not in {"findings", "evidence"})
 """The fields that are said of the exam as a whole."""
-
-
-def region_of(place: Place) -> Region | None:
-    """Return the crop's region of a place, or None where it has no crop."""
-    return Region(place.value) if place in CROPPED else None

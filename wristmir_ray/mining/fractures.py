@@ -22,12 +22,9 @@ _WHOLE = frozenset({"all", "one", "many", "verb"})
 def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statement]:
     """Yield the statements of one head: one, or one a bone where types or doubts differ."""
     regions = _eponym(head) if head.kind == "combo" else head.regions or _fallback(clause, head)
-    own = [*head.adjectives, *(following_attributes(clause, head) if not head.planned else [])]
-    own += [head.mention] if head.mention.kind == "type" else []
+    own = _own(clause, head)
     if explained(clause, head):
         return
-    if head.hedge is not None:  # of what may be a fracture, sclerosis is no healing
-        own = [a for a in own if not clause.word(a.first).startswith("scler")]
     if head.kind == "injury" and head.neg is None and not any(a.kind == "type" for a in own):
         yield from pronominal(clause, head)
         return
@@ -64,6 +61,15 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         yield Statement(
             "fracture", start, end, Presence.UNCERTAIN, head.hedged_regions, head=head.kind, latent=head.latent
         )
+
+
+def _own(clause: Clause, head: Head) -> list[Mention]:
+    """Return the attributes of a head's noun phrase, its own type among them."""
+    own = [*head.adjectives, *(following_attributes(clause, head) if not head.planned else [])]
+    own += [head.mention] if head.mention.kind == "type" else []
+    if head.hedge is not None:  # of what may be a fracture, sclerosis is no healing
+        own = [a for a in own if not clause.word(a.first).startswith("scler")]
+    return own
 
 
 def pronominal(clause: Clause, head: Head) -> Iterator[Statement]:

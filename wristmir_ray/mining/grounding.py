@@ -1,10 +1,13 @@
 """Where a model's quote stands in the report: letter for letter, else but for case and white space; never fuzzy."""
 
+from wristmir_ray.mining.findings import MAX_QUOTE
 from wristmir_ray.mining.instructions import without_instructions
 from wristmir_ray.mining.sections import BODY, split_sections
 
 ANYWHERE = "body"
 """The section of text that stands outside every section (a heading, say)."""
+_HIDDEN = "\0"
+"""Stands for each character of an instruction: no white space, so that no quote reaches across one."""
 
 
 class Locator:
@@ -16,8 +19,9 @@ class Locator:
 
     def __init__(self, report: str) -> None:
         self._original = report
-        self._report = without_instructions(report)
-        self._sections = split_sections(self._report)
+        seen = without_instructions(report)
+        self._report = report if seen == report else without_instructions(report, _HIDDEN)
+        self._sections = split_sections(seen)
         self._plain, self._offsets = _folded(self._report)
 
     def find(self, quote: str) -> tuple[int, int] | None:
@@ -25,7 +29,7 @@ class Locator:
 
         The exact wording wins over one that differs in case or white space, a findings section over a
         history, the earlier over the later. A quote never begins or ends inside a word: `ulna` does
-        not stand in `ulnar`.
+        not stand in `ulnar`; nor does it stand where its white space makes it longer than MAX_QUOTE.
         """
         quote = quote.strip()
         exact = [(i, i + len(quote)) for i in _occurrences(self._report, quote)]
@@ -52,7 +56,7 @@ class Locator:
         text = self._report
         before = start > 0 and text[start - 1].isalnum() and text[start].isalnum()
         after = end < len(text) and text[end].isalnum() and text[end - 1].isalnum()
-        return start < end and not before and not after
+        return 0 < end - start <= MAX_QUOTE and not before and not after
 
 
 def _occurrences(text: str, part: str) -> list[int]:

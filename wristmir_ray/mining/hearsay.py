@@ -8,19 +8,17 @@
 `The fracture described on the outside films is healing` is no hearsay: its verb is of today.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 
 from wristmir_ray.mining.clauses import Clause
 from wristmir_ray.mining.tokens import Token
-from wristmir_ray.mining.vocabulary import expand, read_data
+from wristmir_ray.mining.vocabulary import expand, read_rows
 
 
 def _words() -> dict[str, str]:
     """Return each kind of `hearsay.csv` as alternatives of a pattern, the longest first."""
-    rows = csv.DictReader(line for line in read_data("hearsay.csv").splitlines() if not line.startswith("#"))
-    phrases = {row["kind"]: {w for p in row["phrases"].split(";") for w in expand(p)} for row in rows}
+    phrases = {r["kind"]: {w for p in r["phrases"].split(";") for w in expand(p)} for r in read_rows("hearsay.csv")}
     return {k: "|".join(re.escape(w) for w in sorted(own, key=lambda w: (-len(w), w))) for k, own in phrases.items()}
 
 

@@ -4,13 +4,12 @@ Reports are telegrams (`# distal radius, undisplaced`), on which detectors train
 up only where small words of another language (`languages.csv`) outweigh the English ones, or another script does.
 """
 
-import csv
 import re
 import unicodedata
 from functools import lru_cache
 from itertools import pairwise
 
-from wristmir_ray.mining.vocabulary import read_data
+from wristmir_ray.mining.vocabulary import read_rows
 
 _WORD = re.compile(r"[^\W\d_]+")
 _ENGLISH = "english"
@@ -22,8 +21,7 @@ _TELLING = 5
 
 @lru_cache(maxsize=1)
 def _languages() -> dict[str, frozenset[str]]:
-    rows = csv.DictReader(line for line in read_data("languages.csv").splitlines() if not line.startswith("#"))
-    return {row["language"]: frozenset(row["words"].replace("_", "\0").split()) for row in rows}
+    return {row["language"]: frozenset(row["words"].replace("_", "\0").split()) for row in read_rows("languages.csv")}
 
 
 def is_english(report: str) -> bool:

@@ -95,9 +95,8 @@ class Ledger:
 
     def settle(self, regions: Sequence[Mention]) -> None:
         """Give bones that stand alone (`Location: distal radius`) to a fracture that still has none."""
-        for statement in self._pending:
-            statement.regions = list(regions)
-            self._fracture(statement, statement.side or self.side)
+        for statement in list(self._pending):  # bones of another joint give it no place: it would wait again
+            self._fracture(replace(statement, regions=list(regions)), statement.side or self.side)
         self._pending = []
         self._last = self._named = self._topic = [(p, r) for r in regions for p in places(r)]
 
@@ -149,12 +148,11 @@ class Ledger:
         regions = s.regions or self.header or self._described
         self._described = list(regions)
         if regions and s.values:
-            for mention in regions:
-                for place in places(mention):
-                    self._describe(place, mention, side, s)
-            return
-        for draft in self._referred(s):
-            self._update(draft, s)
+            for place, mention in [(p, r) for r in regions for p in places(r)]:
+                self._describe(place, mention, side, s)
+        else:
+            for draft in self._referred(s):
+                self._update(draft, s)
 
     def _describe(self, place: Place, mention: Mention, side: str | None, s: Statement) -> None:
         there = (d for d in self.drafts if d.place is place and d.presence is not Presence.ABSENT)
@@ -196,13 +194,12 @@ class Ledger:
 
     def _promote(self, s: Statement) -> list[Draft]:
         """Turn the fractures of the history into findings where the body confirms them (`callus is seen`)."""
-        out: list[Draft] = []
         if not s.values or any(d.presence is not Presence.ABSENT for d in self.drafts):
-            return out
-        for draft in self._history.confirmed(Span("presence", s.start, s.end, self.section)):
-            self.drafts.append(draft)
+            return []
+        out = list(self._history.confirmed(Span("presence", s.start, s.end, self.section)))
+        for draft in out:
             self._focus.take(draft)
-            out.append(draft)
+        self.drafts += out
         return out
 
     def _open_all(self, pairs: Sequence[tuple[Place, Mention]], side: str | None, s: Statement) -> None:

@@ -25,6 +25,7 @@ from wristmir_ray.job import Summary
 from wristmir_ray.mining.attempts import OPEN, judge_answers, refuse_reports
 from wristmir_ray.mining.config import MiningConfig
 from wristmir_ray.mining.engines.http import AskEndpoint, check_endpoint
+from wristmir_ray.mining.engines.identity import model_settings
 from wristmir_ray.mining.engines.vllm import ask as ask_vllm
 from wristmir_ray.mining.prompt import load_prompt
 from wristmir_ray.mining.stages import explode_captions, mine_reports, pack_records, write_captions
@@ -94,7 +95,7 @@ def _mine_by_model(config: MiningConfig) -> Summary:
     Two runs, each with an engine pool of its own: two pools in one would need twice the GPUs. The
     second starts no engine when there is nothing to repair.
     """
-    settings = _model_settings(config)
+    settings = model_settings(config)
     lead = {"engine": config.engine, "model_digest": settings["model"], "prompt_version": load_prompt().version}
     first = _findings_job(config, {**settings, **lead}, {REPORTS.name: _current(config, REPORTS)}, "first_answers")
     place = raydata.tasks(config.reports)
@@ -114,13 +115,6 @@ def _mine_by_model(config: MiningConfig) -> Summary:
 
     with ExitStack() as ends:
         return _run_findings(second, _reader(second, ATTEMPTS), partial(ask_again, ends))
-
-
-def _model_settings(config: MiningConfig) -> dict[str, Any]:
-    """Return what changes answers."""
-    if config.engine == "http":
-        return config.http.model_dump(mode="json", include={"url", "model", "max_tokens", "guided"})
-    return config.vllm.model_dump(mode="json", include={"model", "max_model_len", "max_tokens", "engine_kwargs"})
 
 
 def _ask(rows: Dataset, config: MiningConfig, lead: Mapping[str, str], attempt: int, ends: ExitStack) -> Dataset:

@@ -1,9 +1,10 @@
 """From a clause to its statements, in reading order."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from wristmir_ray.anatomy import Presence
-from wristmir_ray.mining.clauses import Clause
+from wristmir_ray.mining.clauses import JOINS, Clause
 from wristmir_ray.mining.context import read_context
 from wristmir_ray.mining.denials import intact, spared
 from wristmir_ray.mining.described import attributes
@@ -11,13 +12,13 @@ from wristmir_ray.mining.ellipsis import read_answer, read_echo
 from wristmir_ray.mining.fractures import fractures, pronominal
 from wristmir_ray.mining.heads import find_heads
 from wristmir_ray.mining.statements import Statement
+from wristmir_ray.mining.terms import Mention
 
 
 def read_statements(clause: Clause) -> Iterator[Statement]:
-    """Yield the statements of a clause in reading order."""
+    """Yield the statements of a clause in reading order, one for each side that it names."""
     if (echo := read_echo(clause)) is not None:
-        echo.side = _side(clause, echo)
-        yield echo
+        yield from _sided(clause, echo)
         return
     if (answer := read_answer(clause)) is not None:
         yield answer
@@ -38,14 +39,31 @@ def read_statements(clause: Clause) -> Iterator[Statement]:
     if cue is not None:
         out.append(Statement("doubt", cue.start, cue.end, Presence.UNCERTAIN))
     for statement in sorted(out, key=lambda s: s.start):
-        statement.side = statement.side or _side(clause, statement)
-        yield statement
+        yield from _sided(clause, statement)
 
 
-def _side(clause: Clause, statement: Statement) -> str | None:
-    at = max((r.start for r in statement.regions), default=statement.end)
+def _sided(clause: Clause, statement: Statement) -> Iterator[Statement]:
+    """Yield the statement with its side; `the left radius and the right ulna are broken` is two statements."""
     near = [m for m in clause.mentions if m.kind == "side" and m.value != "bilateral"]
+    if statement.side or not near:
+        yield statement
+        return
+    if not statement.regions:
+        for side in _sides(clause, near, statement.end):
+            yield replace(statement, side=side)
+        return
+    bones: dict[str, list[Mention]] = {}
+    for region in statement.regions:
+        inside = [m.value for m in near if m.start >= region.start and m.end <= region.end]
+        for side in inside[-1:] or _sides(clause, near, region.start):
+            bones.setdefault(side, []).append(region)
+    for side, regions in bones.items():
+        yield replace(statement, regions=regions, side=side)
+
+
+def _sides(clause: Clause, near: list[Mention], at: int) -> list[str]:
+    """Return the side named last before the character `at`, or first behind it; both of `left and right`."""
     before = [m for m in near if m.start <= at]
-    inside = [m for r in statement.regions for m in near if m.start >= r.start and m.end <= r.end]
-    chosen = inside or before[-1:] or near[:1]
-    return chosen[-1].value if chosen else None
+    chosen = before[-1] if before else near[0]
+    joined = [m for m in near if m.last == chosen.first - 2 and clause.word(chosen.first - 1) in JOINS]
+    return list(dict.fromkeys(m.value for m in (*joined, chosen)))

@@ -28,6 +28,7 @@ from wristmir_ray.mining.wording import reword
 _WRIST = frozenset({"distal_radius", "distal_ulna", "ulnar_styloid", "radial_styloid", "scaphoid", "carpals"})
 _HISTORY = frozenset({"indication", "history", "comparison"})
 _HEADER_TOKENS = 8
+_TITLE_TOKENS = 6
 
 
 class RulesEngine:
@@ -45,10 +46,11 @@ class RulesEngine:
         if not is_english(report):
             raise Reject(ErrorCode.NOT_ENGLISH, "the report is not in English, the one language that is read")
         sentences = read_sentences(report)
+        _read_title(sentences)
         _spread_side(sentences)
         _check_wrist(sentences)
         drafts = _drafts(sentences) or _drafts(sentences, hearsay=False)
-        exam = read_exam(report, [(r.section.kind, r.tokens, r.mentions) for r in sentences])
+        exam = read_exam([(r.section.kind, r.tokens, r.mentions) for r in sentences])
         sides = {d.side for d in drafts if d.side}
         single = exam.side if exam.side in {"left", "right"} and len(sides) < 2 else None
         findings = tuple(_finding(report, d, single) for d in drafts)
@@ -100,6 +102,16 @@ def _label(tokens: list[Token], mentions: list[Mention]) -> None:
         if m.kind == "region" and opens and m.last + 2 < len(tokens) and tokens[m.last + 1].text == "--":
             dash = tokens[m.last + 1]
             tokens[m.last + 1] = Token(":", dash.start, dash.end)
+
+
+def _read_title(sentences: list[Read]) -> None:
+    """Make an opening line that names the side and no more (`Left wrist.`) the report's title."""
+    if not sentences or sentences[0].section.kind != "body":
+        return
+    first = sentences[0]
+    kinds = {m.kind for m in first.mentions}
+    if len(first.tokens) <= _TITLE_TOKENS and "side" in kinds and kinds <= {"side", "all", "part", "view"}:
+        first.section = replace(first.section, kind="procedure")
 
 
 def _spread_side(sentences: list[Read]) -> None:

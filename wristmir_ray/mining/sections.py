@@ -5,12 +5,11 @@ the indication, the history, the comparison or the technique says is another tim
 person's claim.
 """
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wristmir_ray.mining.vocabulary import expand, read_data
+from wristmir_ray.mining.vocabulary import expand, read_rows
 
 BODY = frozenset({"findings", "impression", "addendum", "body"})
 _SHUT = BODY | {"recommendation"}
@@ -18,9 +17,8 @@ _SHUT = BODY | {"recommendation"}
 
 def _headings() -> str:
     """Return the pattern of all headings, one named group a kind of section, from `headings.csv`."""
-    rows = csv.DictReader(x for x in read_data("headings.csv").splitlines() if not x.startswith("#"))
     groups = []
-    for row in rows:
+    for row in read_rows("headings.csv"):
         wordings = {w for p in row["phrases"].split(";") for w in expand(p.strip())}
         longest = sorted(wordings, key=lambda w: (-len(w), w))
         groups.append(f"(?P<{row['kind']}>{'|'.join(re.escape(w) for w in longest)})")

@@ -8,11 +8,11 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from wristmir_ray import keys
-from wristmir_ray.anatomy import BONES, Region
+from wristmir_ray.anatomy import BONES, Presence, Region, Side
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
-from wristmir_ray.mining.captions import captions
+from wristmir_ray.mining.captions import captions, of_side
 from wristmir_ray.mining.engine import Engine, load_engine
-from wristmir_ray.mining.evidence import ungrounded
+from wristmir_ray.mining.evidence import grounded, ungrounded
 from wristmir_ray.mining.findings import RECORD_FIELDS, Record
 from wristmir_ray.mining.flags import flags
 from wristmir_ray.schemas import CAPTIONED, CAPTIONS, FINDINGS, conform
@@ -77,7 +77,8 @@ def write_captions(batch: pa.Table) -> pa.Table:
     """Caption exams.
 
     Columns: source_id, exam_id, report_id, laterality, view, split, record, mined -> CAPTIONED. 1:1.
-    Rejects: no_report (the exam has none), no_findings (its report was rejected or not mined).
+    Rejects: no_report (the exam has none), no_findings (its report was rejected or not mined), nothing_reported
+    (neither a finding nor a denial: no normal exam), metadata_conflict (the report is about the other side alone).
     """
     return conform([_caption_row(row) for row in batch.to_pylist()], CAPTIONED)
 
@@ -91,12 +92,17 @@ def _caption_row(row: Mapping[str, Any]) -> dict[str, Any]:
             raise Reject(
                 ErrorCode.NO_FINDINGS, "the exam's report was rejected" if row["mined"] else "the report was not mined"
             )
-        record = Record.model_validate_json(row["record"])
-        made = captions(record, row["laterality"], row["view"])
+        record = grounded(Record.model_validate_json(row["record"]))
+        if record.is_silent:
+            raise Reject(ErrorCode.NOTHING_REPORTED, "the report states nothing of the exam that a quote carries")
+        side = row["laterality"]
+        there = of_side(record, side)
+        if side and record.side in set(Side) - {side} and not any(f.side == side for f in there):
+            raise Reject(ErrorCode.METADATA_CONFLICT, "the report is about the other side")
+        made = captions(record, side, row["view"])
     except Exception as e:  # one bad exam never stops its neighbours
         return {**out, **reject_columns(e, "write_captions")}
-    side = row["laterality"]
-    present = [f for f in record.present() if f.grounded and (side is None or f.side is None or f.side.value == side)]
+    present = [f for f in there if f.presence is Presence.PRESENT]
     return {
         **out,
         "captions": [

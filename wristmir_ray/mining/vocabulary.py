@@ -63,11 +63,15 @@ def read_data(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
+def read_rows(name: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file of this package; a line that starts with # is a comment."""
+    return list(csv.DictReader(line for line in read_data(name).splitlines() if not line.startswith("#")))
+
+
 def read_terms(name: str) -> list[tuple[Term, str]]:
     """Return the terms of a CSV file of this package, each with every wording of it."""
-    rows = csv.DictReader(line for line in read_data(name).splitlines() if not line.startswith("#"))
     out = []
-    for row in rows:
+    for row in read_rows(name):
         term = Term(row["kind"], row["value"], row["rid"], row["preferred"])
         wordings = {w for p in row["phrases"].split(";") for w in expand(p.strip()) if w}
         out += [(term, w) for w in sorted(wordings)]

@@ -3,12 +3,11 @@
 `wordings.csv` says which. Every plain word stands for the characters of the whole phrase, so that quotes hold.
 """
 
-import csv
 from collections.abc import Sequence
 from functools import lru_cache
 
 from wristmir_ray.mining.tokens import Token
-from wristmir_ray.mining.vocabulary import expand, read_data
+from wristmir_ray.mining.vocabulary import expand, read_rows
 
 _Phrases = dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]
 """First word -> its phrases, longest first, each with the words that it is read as."""
@@ -17,7 +16,7 @@ _Phrases = dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]
 @lru_cache(maxsize=1)
 def _phrases() -> _Phrases:
     out: _Phrases = {}
-    for row in csv.DictReader(x for x in read_data("wordings.csv").splitlines() if not x.startswith("#")):
+    for row in read_rows("wordings.csv"):
         for phrase in row["phrases"].split(";"):
             for wording in expand(phrase.strip()):
                 words = tuple(wording.split())

@@ -30,6 +30,13 @@ class Exposure:
     white: float
     """Attenuation shown at full scale."""
     texture: float
+    """Contrast of the trabeculae, share of a bone's thickness."""
+    streak_px: tuple[float, float]
+    """Size of a trabecula across and along the forearm."""
+    glow: float
+    """Brightness of scatter at the field's borders, share of full scale."""
+    glow_reach: float
+    """How far it reaches, share of the image's shorter side."""
     cast_mm: float
     """Thickness of the cast; 0 without one."""
     plaster: bool
@@ -58,7 +65,10 @@ def sample_exposure(case: Case, seed: int) -> Exposure:
         tilt=(rng.normal(0, 0.03), rng.normal(0, 0.03)),
         gamma=float(np.exp(rng.normal(0, 0.22))),
         white=rng.uniform(0.9, 1.3),
-        texture=rng.uniform(0.03, 0.09),
+        texture=rng.uniform(0.03, 0.15),
+        streak_px=(rng.uniform(0.9, 2.6), rng.uniform(1.6, 5.0)),
+        glow=rng.uniform(0.2, 1.0) * (rng.random() < 0.5),
+        glow_reach=rng.uniform(0.005, 0.04),
         cast_mm=rng.uniform(3.5, 8.0) if case.cast else 0.0,
         plaster=bool(rng.random() < 0.5),
         collimation=(float(cover[0]), float(cover[1]), float(cover[2]), float(cover[3])),

@@ -29,7 +29,7 @@ def render(scene: Scene, seed: int) -> np.ndarray:
     cv2.setNumThreads(1)
     shot = sample_exposure(scene.case, seed)
     rng = np.random.default_rng((seed, _NOISE_STREAM, scene.case.index))
-    texture = _texture(scene.rows, scene.cols, rng)
+    texture = _texture(scene.rows, scene.cols, shot.streak_px, rng)
     bone = np.zeros((scene.rows, scene.cols), np.float32)
     for b in scene.bones.bones:
         _add_bone(bone, b, scene, texture, shot.texture)
@@ -41,10 +41,10 @@ def render(scene: Scene, seed: int) -> np.ndarray:
     return _detect(path, shot, rng)
 
 
-def _texture(rows: int, cols: int, rng: np.random.Generator) -> np.ndarray:
+def _texture(rows: int, cols: int, size_px: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """Return float32 (rows, cols) of unit variance, streaked along the forearm: trabeculae."""
     noise = rng.standard_normal((rows // 2 + 1, cols // 2 + 1), dtype=np.float32)
-    streaks = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.7, sigmaY=2.2)
+    streaks = cv2.GaussianBlur(noise, (0, 0), sigmaX=size_px[0] / 2, sigmaY=size_px[1] / 2)
     streaks /= np.float32(streaks[::4, ::4].std())
     return np.asarray(cv2.resize(streaks, (cols, rows), interpolation=cv2.INTER_LINEAR))
 
@@ -144,8 +144,20 @@ def _detect(path: np.ndarray, shot: Exposure, rng: np.random.Generator) -> np.nd
     grey += dose * rng.standard_normal(path.shape, dtype=np.float32)
     letters = _marker(rows, cols, shot)
     grey = np.maximum(grey, letters)
-    grey *= _field(rows, cols, shot)
+    field = _field(rows, cols, shot)
+    if shot.glow:
+        grey += np.float32(shot.glow) * _glow(field, shot)
+    grey *= field
     return np.asarray(np.clip(grey * FULL, 0, FULL), np.uint16)
+
+
+def _glow(field: np.ndarray, shot: Exposure) -> np.ndarray:
+    """Return float32 of the field's shape: 1 at its borders, fading inwards: scatter of the collimator's blades."""
+    rows, cols = field.shape
+    small = cv2.copyMakeBorder((field[::4, ::4] > 0.5).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    inside_px = 4 * cv2.distanceTransform(small, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    fading = np.exp(-inside_px / np.float32(shot.glow_reach * min(rows, cols)))
+    return np.asarray(cv2.resize(fading, (cols, rows), interpolation=cv2.INTER_LINEAR))
 
 
 def _marker(rows: int, cols: int, shot: Exposure) -> np.ndarray:

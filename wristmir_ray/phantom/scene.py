@@ -7,6 +7,7 @@ import numpy as np
 from wristmir_ray.anatomy import BONES, Box, Presence, Region, Side
 from wristmir_ray.phantom import fractures, shapes, skeleton
 from wristmir_ray.phantom.case import Case
+from wristmir_ray.phantom.variety import vary
 
 SPACING_MM = 0.144
 """Pixel spacing of nearly all GRAZPEDWRI-DX views."""
@@ -14,13 +15,16 @@ SPACING_MM = 0.144
 RADIUS_BOX_MM, ULNA_BOX_MM = 27.0, 24.0
 """How far below the growth plate the boxes of the bones reach (grown hand)."""
 
+STYLOID_MARGIN_MM = 1.0
+"""How much wider than its outline the styloid's box is: a reader draws it close, preprocess adds its own margin."""
+
 ROI_MM, ROI_CHILD_MM = 8.0, 24.0
 """How far below it the wrist's box reaches: so much of a grown hand and so much of the child's own."""
 
 CUT_SHARE, CUT_CARPUS, CUT_FOREARM = 0.35, 0.25, 0.16
 """Exams whose field cuts some of the wrist's box off, and how much at most above and below."""
 
-_PATIENT, _POSE, _FRACTURE = 12, 13, 14
+_PATIENT, _POSE, _FRACTURE, _VARIETY = 12, 13, 14, 17
 _BORDER_PX = 12
 
 
@@ -49,6 +53,7 @@ class Scene:
 def build_scene(case: Case, seed: int) -> Scene:
     """Return the scene of a case; the patient's wrist and fractures are the same at each exam, the pose is not."""
     wrist = skeleton.build(case.age_years, case.sex, np.random.default_rng((seed, _PATIENT, case.patient)))
+    vary(wrist, np.random.default_rng((seed, _VARIETY, case.patient)))
     rng = np.random.default_rng((seed, _POSE, case.index))
     _break(wrist, case, seed)
     _pose_hand(wrist, rng)
@@ -113,7 +118,7 @@ def _boxes(scene: Scene) -> dict[Region, Box]:
     }
     if "styloid" in wrist.ulna.parts:
         tips = [wrist.ulna.parts[n] for n in ("styloid", "fragment") if n in wrist.ulna.parts]
-        out[styloid] = _around(scene, np.concatenate(tips), 3.0)
+        out[styloid] = _around(scene, np.concatenate(tips), STYLOID_MARGIN_MM)
     limit = skeleton.RADIUS_PHYSIS + ROI_MM + ROI_CHILD_MM / wrist.scale
     forearm = [_upper(bone, limit) for bone in (wrist.radius, wrist.ulna)]
     return {Region.WRIST: _around(scene, np.concatenate([wrist.carpus, *forearm]), 2.5), **out}

@@ -4,6 +4,7 @@ In the millimetres of a grown left hand seen from its back: x towards the thumb,
 elbow, origin where the radius meets the carpus. `Skeleton.scale` shrinks it to the child's size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,6 +67,14 @@ class Skeleton:
     @property
     def bones(self) -> list[Bone]:
         return [*self.hand, self.ulna, self.radius]
+
+    def reshape(self, move: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Move every point of every outline: (n, 2) -> (n, 2)."""
+        for bone in self.bones:
+            bone.parts = {n: move(p) for n, p in bone.parts.items()}
+            for mark in bone.marks:
+                mark.points = move(mark.points)
+        self.carpus = move(self.carpus)
 
 
 def growth(age: float, sex: Sex) -> float:
@@ -155,11 +164,7 @@ def build(age: float, sex: Sex, rng: np.random.Generator) -> Skeleton:
         physis_open=not closed,
         carpus=np.concatenate([shapes.blob(x, y, rx, ry, t, np.zeros(1)) for x, y, rx, ry, t, _ in _CARPALS]),
     )
-    for bone in skeleton.bones:
-        bone.parts = {n: p * (wide, 1.0) for n, p in bone.parts.items()}
-        for mark in bone.marks:
-            mark.points = mark.points * (wide, 1.0)
-    skeleton.carpus *= (wide, 1.0)
+    skeleton.reshape(lambda points: points * (wide, 1.0))
     return skeleton
 
 

@@ -76,8 +76,8 @@ def _depth(scene: Scene, polygon: np.ndarray, rows: int, cols: int) -> np.ndarra
 
 def _mottle(rows: int, cols: int, rng: np.random.Generator) -> np.ndarray:
     noise = rng.standard_normal((rows, cols), dtype=np.float32)
-    grain = cv2.GaussianBlur(noise, (0, 0), sigmaX=2.5, sigmaY=1.2)
-    return np.asarray(1 + 0.16 * grain / np.float32(grain.std()))
+    grain = cv2.GaussianBlur(noise, (0, 0), sigmaX=rng.uniform(0.8, 3.0), sigmaY=rng.uniform(0.8, 1.8))
+    return np.asarray(1 + np.float32(rng.uniform(0.12, 0.6)) * grain / np.float32(grain.std()))
 
 
 def _mesh(rows: int, cols: int, px_per_mm: float, rng: np.random.Generator) -> np.ndarray:

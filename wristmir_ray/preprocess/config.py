@@ -25,6 +25,12 @@ class RegionConfig(Section):
     styloid_reach: float = Field(
         0.25, ge=0, le=2, description="how far from the ulna's box a styloid may lie, share of that box's side"
     )
+    styloid_inward: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="how far its centre may lie on the radial side of the ulna's middle, share of the ulna's width",
+    )
     same_bone_iou: float = Field(
         0.5, gt=0, le=1, description="a radius and an ulna that overlap by this much are one bone seen twice"
     )

@@ -1,20 +1,27 @@
 """The archive's own way from a radiograph to crops, for new images."""
 
-from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from wristmir_ray import storage
+from wristmir_ray.anatomy import Side
 from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.preprocess.stages import RegionCrop, extract_regions
 from wristmir_ray.schemas import CROPS
 
 
-def load_extractor(
-    root: str, crops_run: str | None = None, threads: int = 1
-) -> Callable[[np.ndarray], list[RegionCrop]]:
+class Locate(Protocol):
+    """`extract_regions` with its detectors and settings bound."""
+
+    def __call__(self, gray: np.ndarray, *, side: Side | None = None) -> list[RegionCrop]:
+        """Return the regions of uint8 (H, W), the wrist of which is of this side."""
+        ...
+
+
+def load_extractor(root: str, crops_run: str | None = None, threads: int = 1) -> Locate:
     """Return `extract_regions` with the settings and detector runs that made a published CROPS run.
 
     A query goes through exactly what the archive went through: nothing is configured twice.

@@ -44,7 +44,7 @@ def build(
     With GPUs, images are decoded by CPU workers beside them; without, by the detecting workers.
 
     Args:
-        exams: source_id, exam_id, source_uri, split.
+        exams: source_id, exam_id, source_uri, laterality, split.
         config: settings.
         runs: detector name -> run id.
         load: gives the detectors (tests pass fakes).
@@ -84,7 +84,7 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
         inputs={EXAMS.name: exams.run_id},
         models=runs,
     )
-    columns = ["source_id", "exam_id", "source_uri", "split"]
+    columns = ["source_id", "exam_id", "source_uri", "laterality", "split"]
     block_rows = BLOCK_BATCHES * config.detect.batch_size
     summary = tablerun.run_tables(
         table_run,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wristmir_ray import storage
-from wristmir_ray.anatomy import BONES, Box, Region
+from wristmir_ray.anatomy import BONES, Box, Region, Side
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import crop, crop_bounds, encode_png, pad_square, resize_longer_side
@@ -35,6 +35,7 @@ RADIOGRAPHS = Table(
             ("gray", pa.large_binary()),
             ("rows", pa.int32()),
             ("cols", pa.int32()),
+            ("laterality", pa.string()),
             *(PREPROCESSED.schema.field(n) for n in ("error", "error_stage", "error_message")),
         ]
     ),
@@ -56,7 +57,11 @@ class RegionCrop:
 
 
 def extract_regions(
-    gray: np.ndarray, roi_detector: Detector, bone_detector: Detector, config: RegionConfig
+    gray: np.ndarray,
+    roi_detector: Detector,
+    bone_detector: Detector,
+    config: RegionConfig,
+    side: Side | None = None,
 ) -> list[RegionCrop]:
     """Return the wrist and its three bones, in the order of `Region`: the one way of archive and queries.
 
@@ -68,6 +73,7 @@ def extract_regions(
         roi_detector: finds the wrist in the whole image.
         bone_detector: finds bones in the enhanced wrist.
         config: margins, enhancement, crop size, what is plausible.
+        side: of the wrist, where it is known: helps to tell which candidate is the styloid.
 
     Returns:
         Four entries. Without a wrist all say `no_wrist`; a bone that was not found says `no_region`.
@@ -81,7 +87,7 @@ def extract_regions(
     wrist = max(wrists, key=lambda d: d.score)
     bounds = crop_bounds(wrist.box, gray.shape[0], gray.shape[1], config.roi_margin)
     roi = enhance(crop(gray, wrist.box, config.roi_margin), config.enhance)
-    bones = choose_bones(_sizable(bone_detector.detect([roi])[0]), config)
+    bones = choose_bones(_sizable(bone_detector.detect([roi])[0]), config, side)
     out = [RegionCrop(Region.WRIST, wrist.box, wrist.score, _square(roi, config.crop_size))]
     for bone in BONES:
         found = bones.get(bone)
@@ -106,7 +112,7 @@ def _square(gray: np.ndarray, side_px: int) -> np.ndarray:
 def read_radiographs(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
     """Fetch and decode one batch of exams.
 
-    Columns: source_id, exam_id, source_uri, split -> RADIOGRAPHS. 1:1.
+    Columns: source_id, exam_id, source_uri, laterality, split -> RADIOGRAPHS. 1:1.
     Rejects: source_unreadable, and those of `imaging.decode`.
     """
     _one_thread()
@@ -118,7 +124,8 @@ def _decoded(row: Mapping[str, Any], config: DecodeConfig) -> dict[str, Any]:
         gray = decode(_fetch(row["source_uri"]), config).gray
     except Exception as e:
         return {**_key(row), **reject_columns(e, STAGE)}
-    return {**_key(row), "gray": gray.tobytes(), "rows": gray.shape[0], "cols": gray.shape[1]}
+    size = {"rows": gray.shape[0], "cols": gray.shape[1]}
+    return {**_key(row), "gray": gray.tobytes(), **size, "laterality": row["laterality"]}
 
 
 def _key(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +162,8 @@ class DetectAndCrop:
 
     def _cut(self, row: Mapping[str, Any], pixels: Callable[[], np.ndarray]) -> dict[str, Any]:
         try:
-            found = extract_regions(pixels(), self._roi_detector, self._bone_detector, self._config)
+            side = Side(row["laterality"]) if row["laterality"] else None
+            found = extract_regions(pixels(), self._roi_detector, self._bone_detector, self._config, side)
             if found[0].error is not None:
                 raise Reject(found[0].error, "no box of a wrist")
             return {**_key(row), "regions": [_struct(r) for r in found]}
@@ -166,7 +174,7 @@ class DetectAndCrop:
 class ReadDetectAndCrop(DetectAndCrop):
     """Decodes too, on a CPU: a decoded image is cut up while it is in the cache, and crosses no process.
 
-    Columns: source_id, exam_id, source_uri, split -> PREPROCESSED. 1:1.
+    Columns: source_id, exam_id, source_uri, laterality, split -> PREPROCESSED. 1:1.
     Rejects: those of `read_radiographs` and `DetectAndCrop`.
     """
 

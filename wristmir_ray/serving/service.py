@@ -7,7 +7,7 @@ turns it into an answer.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,7 +21,7 @@ from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.imaging.deid import check_header
 from wristmir_ray.preprocess import extractor
-from wristmir_ray.preprocess.stages import RegionCrop
+from wristmir_ray.preprocess.extractor import Locate
 from wristmir_ray.schemas import CROPS
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.config import ServeArgs
@@ -69,17 +69,12 @@ class Extractor:
     """Turns an upload's bytes into crops, by the very functions that made the archive's.
 
     Args:
-        locate: `extract_regions` with its detectors and settings bound: uint8 (H, W) -> regions.
+        locate: `extract_regions` with its detectors and settings bound: uint8 (H, W), side -> regions.
         config: what may be decoded.
         gate: what the header must not hold; None asks nothing.
     """
 
-    def __init__(
-        self,
-        locate: Callable[[np.ndarray], Sequence[RegionCrop]],
-        config: DecodeConfig,
-        gate: DeidConfig | None = None,
-    ) -> None:
+    def __init__(self, locate: Locate, config: DecodeConfig, gate: DeidConfig | None = None) -> None:
         self._locate = locate
         self._config = config
         self._gate = gate
@@ -94,7 +89,8 @@ class Extractor:
         except Reject as e:
             return problems.rejected_upload(e)
         decoded = time.perf_counter()
-        found = [r for r in self._locate(radiograph.gray) if r.crop is not None]
+        side = radiograph.header.laterality if radiograph.header else None
+        found = [r for r in self._locate(radiograph.gray, side=side) if r.crop is not None]
         if not any(r.region is Region.WRIST for r in found):
             return problems.rejected_upload(Reject(ErrorCode.NO_WRIST, "no wrist was found in the image"))
         done = time.perf_counter()

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.audit.reports import in_whole_sentences
-from wristmir_ray.anatomy import Presence
+from wristmir_ray.anatomy import Presence, Side
 from wristmir_ray.audit.checks import Conflict, Kind, check_record, lost_quotes
 from wristmir_ray.audit.exams import CAPTION, CaptionedRegion, check_exams
 from wristmir_ray.audit.fabrications import Source
 from wristmir_ray.audit.passages import Passages
 from wristmir_ray.audit.values import EXAM, values
 from wristmir_ray.mining.answers import read_answer
-from wristmir_ray.mining.findings import Record
+from wristmir_ray.mining.findings import Place, Record
 from wristmir_ray.mining.grounding import Locator
 from wristmir_ray.mining.rules import mine
 
@@ -84,6 +84,29 @@ def test_a_bone_of_which_nothing_is_said_and_one_said_twice() -> None:
     assert {("region", Kind.UNREAD), ("region", Kind.UNSUPPORTED)} <= doubts(made_up)
     twice = finding("distal_radius", "present", **RADIUS)
     assert doubts(twice, twice) == {("region", Kind.DOUBLED)}
+
+
+def test_a_bone_denied_twice_is_doubted_though_the_second_reader_does_the_same() -> None:
+    text = "Left wrist. No fracture."
+    record = mine(text)
+    radius = record.findings[0]
+    ulna = radius.model_copy(update={"region": Place.DISTAL_ULNA})
+    twice = record.model_copy(update={"findings": (ulna, *record.findings[1:])})
+    assert [(c.finding, c.kind) for c in check_record(Passages(text), twice, twice)] == [(1, Kind.DOUBLED)]
+    left, right = (radius.model_copy(update={"side": side}) for side in Side)
+    both = record.model_copy(update={"side": None, "evidence": (), "findings": (left, right)})
+    assert Kind.DOUBLED not in {c.kind for c in check_record(Passages(text), both, both)}
+
+
+def test_what_a_quote_says_of_another_bone_does_not_count() -> None:
+    text = "Avulsion fracture of the ulnar styloid; the distal ulna is intact."
+    record = mine(text)
+    at = next(i for i, f in enumerate(record.findings) if f.region == "distal_ulna")
+    whole = in_whole_sentences(Source(Passages(text), record)).record
+    assert check_record(Passages(text), whole, record) == []
+    turned = whole.findings[at].model_copy(update={"presence": Presence.PRESENT})
+    lie = whole.model_copy(update={"findings": tuple(turned if i == at else f for i, f in enumerate(whole.findings))})
+    assert Conflict(at, "presence", Kind.NEGATION) in check_record(Passages(text), lie, lie)
 
 
 def test_a_value_without_quote_and_a_span_beside_its_quote() -> None:

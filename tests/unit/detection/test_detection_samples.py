@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Box, Region, Split
 from wristmir_ray.detection.config import DetectionConfig
-from wristmir_ray.detection.dataset import SAMPLES, choose_exams, images_and_truth, read_boxes, write_yolo
+from wristmir_ray.detection.dataset import SAMPLES, choose_exams, images_and_truth, write_yolo
 from wristmir_ray.detection.stages import bone_sample, jitter, prepare_samples, sample
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import crop, decode_png, encode_png, resize_longer_side
@@ -31,6 +31,13 @@ def picture(rows: int = 360, cols: int = 240) -> np.ndarray:
 def box_rows(file: str) -> list[dict[str, object]]:
     corners = ("x0_px", "y0_px", "x1_px", "y1_px")
     return [{"file": file, "region": str(r)} | {n: getattr(b, n) for n in corners} for r, b in TRUTH]
+
+
+def labels() -> list[dict[str, object]]:
+    return [
+        {"region": str(r), "x0": b.x0_px, "y0": b.y0_px, "x1": b.x1_px, "y1": b.y1_px, "shares": False}
+        for r, b in TRUTH
+    ]
 
 
 def in_pixels(made: dict[str, object], rows: float, cols: float) -> list[Box]:
@@ -84,7 +91,7 @@ def exams_batch(folder: Path) -> pa.Table:
     (folder / "good.png").write_bytes(encode_png(picture()))
     (folder / "cut.png").write_bytes(encode_png(picture())[:300])
     rows = [
-        {"exam_id": n, "source_uri": str(folder / f"{n}.png"), "split": "train", "boxes": box_rows(n)}
+        {"exam_id": n, "source_uri": str(folder / f"{n}.png"), "split": "train", "boxes": labels()}
         for n in ("good", "cut", "gone")
     ]
     return pa.Table.from_pylist(rows)
@@ -144,17 +151,18 @@ def test_exams_are_chosen_by_split_box_and_seed(tmp_path: Path) -> None:
     assert choose_exams(config).equals(choose_exams(config))
 
 
+def test_labels_without_extension_and_in_shares_find_their_image(tmp_path: Path) -> None:
+    config = archive(tmp_path, {"a": "train", "d": "val", "z": "train"})
+    labels = tmp_path / "yolo" / "labels"
+    labels.mkdir(parents=True)
+    (tmp_path / "yolo" / "data.yaml").write_text("names: [wrist]")
+    for name in ("a", "d"):
+        (labels / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5")
+    chosen = choose_exams(config.with_(boxes=str(tmp_path / "yolo" / "data.yaml"))).to_pylist()
+    assert [e["exam_id"] for e in chosen] == ["a", "d"]
+    assert chosen[0]["boxes"] == [{"region": "wrist", "x0": 0.25, "y0": 0.25, "x1": 0.75, "y1": 0.75, "shares": True}]
+
+
 def test_a_split_without_boxes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="val split"):
         choose_exams(archive(tmp_path, {"a": "train", "z": "val"}))
-
-
-def test_unusable_boxes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read boxes .*none\.parquet"):
-        read_boxes(str(tmp_path / "none.parquet"))
-    (tmp_path / "text.parquet").write_text("not parquet")
-    with pytest.raises(ConfigError, match="cannot read boxes"):
-        read_boxes(str(tmp_path / "text.parquet"))
-    pq.write_table(pa.table({"file": ["a"], "region": ["wrist"]}), tmp_path / "short.parquet")
-    with pytest.raises(ConfigError, match="x0_px"):
-        read_boxes(str(tmp_path / "short.parquet"))

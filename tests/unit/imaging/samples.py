@@ -7,11 +7,23 @@ from io import BytesIO
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
-from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders import RLELosslessEncoder
+
+LOSSLESS = (
+    uid.RLELossless,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEG2000Lossless,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+)
+LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 
 def pixels(bits: int = 12, rows: int = 48, cols: int = 40, signed: bool = False) -> np.ndarray:
@@ -48,14 +60,14 @@ def dataset(stored: np.ndarray, bits: int = 12, **elements: Any) -> Dataset:
     return ds
 
 
-def write(ds: Dataset, syntax: str = uid.ExplicitVRLittleEndian, frame: bytes | None = None) -> bytes:
-    """The object as a file; `frame` is encapsulated as its one compressed frame."""
+def write(ds: Dataset, syntax: str = uid.ExplicitVRLittleEndian, packed: bytes | None = None) -> bytes:
+    """The object as a file; `packed` is encapsulated as its one compressed frame."""
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = uid.UID(syntax)
     ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", "1.2.3")
     ds.file_meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "1.2.3.4")
-    if frame is not None:
-        ds.PixelData = encapsulate([frame])
+    if packed is not None:
+        ds.PixelData = encapsulate([packed])
         ds["PixelData"].VR = "OB"
     out = BytesIO()
     with warnings.catch_warnings():
@@ -68,11 +80,58 @@ def dicom(**elements: Any) -> bytes:
     return write(dataset(pixels(12), **elements))
 
 
-def j2k(stored: np.ndarray) -> bytes:
-    """A lossless JPEG 2000 codestream."""
-    out = BytesIO()
-    Image.fromarray(stored).save(out, "JPEG2000", no_jp2=True)
-    return out.getvalue()
+def frame(stored: np.ndarray, syntax: str, bits: int = 12) -> bytes:
+    """One frame of a compressed transfer syntax; lossy ones at high quality.
+
+    Only JPEG 2000 knows signed samples: all others code the bit pattern.
+    """
+    pattern = stored.view(f"u{stored.itemsize}") & ((1 << bits) - 1)
+    if syntax == uid.RLELossless:
+        rows, cols = stored.shape
+        layout = {"rows": rows, "columns": cols, "samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2"}
+        depth = {"bits_allocated": 8 * stored.itemsize, "bits_stored": bits, "pixel_representation": 0}
+        return bytes(RLELosslessEncoder.encode(pattern, number_of_frames=1, **layout, **depth))
+    match syntax:
+        case uid.JPEGBaseline8Bit | uid.JPEGExtended12Bit:
+            return bytes(imagecodecs.jpeg8_encode(pattern, 98, bitspersample=bits))
+        case uid.JPEGLossless | uid.JPEGLosslessSV1:
+            predictor = 1 if syntax == uid.JPEGLosslessSV1 else 6
+            return bytes(imagecodecs.jpeg8_encode(pattern, lossless=True, predictor=predictor, bitspersample=bits))
+        case uid.JPEGLSLossless | uid.JPEGLSNearLossless:
+            return bytes(imagecodecs.jpegls_encode(pattern, 2 * (syntax == uid.JPEGLSNearLossless)))
+        case uid.JPEG2000Lossless:
+            return bytes(imagecodecs.jpeg2k_encode(stored, codecformat="J2K", reversible=True, bitspersample=bits))
+        case uid.JPEG2000:
+            return bytes(imagecodecs.jpeg2k_encode(stored, 90, codecformat="J2K", reversible=False, bitspersample=bits))
+        case uid.HTJ2KLossless | uid.HTJ2KLosslessRPCL | uid.HTJ2K:
+            return bytes(imagecodecs.htj2k_encode(pattern, None if syntax != uid.HTJ2K else 0.00002))
+    raise ValueError(syntax)
+
+
+def compressed(stored: np.ndarray, syntax: str, bits: int = 12, **elements: Any) -> bytes:
+    """A DICOM object whose one frame is compressed."""
+    return write(dataset(stored, bits, **elements), syntax, frame(stored, syntax, bits))
+
+
+def resized(packed: bytes, rows: int, cols: int) -> bytes:
+    """A JPEG, JPEG-LS or JPEG 2000 stream whose own header declares another size than its picture has."""
+    out = bytearray(packed)
+    if packed.startswith(b"\xff\x4f"):
+        out[8:16] = out[24:32] = struct.pack(">II", cols, rows)
+        return bytes(out)
+    at = next(packed.index(bytes((0xFF, sof))) for sof in (0xC0, 0xC1, 0xC3, 0xF7) if bytes((0xFF, sof, 0)) in packed)
+    out[at + 5 : at + 9] = struct.pack(">HH", rows, cols)
+    return bytes(out)
+
+
+def declared(data: bytes, syntax: str) -> bytes:
+    """A DICOM file whose meta header names another transfer syntax; nothing else is changed."""
+    at = data.index(struct.pack("<HH", 0x0002, 0x0010))
+    old = struct.unpack_from("<H", data, at + 6)[0]
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    group = struct.unpack_from("<I", data, 140)[0] + len(value) - old
+    head = data[:140] + struct.pack("<I", group) + data[144 : at + 6]
+    return head + struct.pack("<H", len(value)) + value + data[at + 8 + old :]
 
 
 def png(stored: np.ndarray) -> bytes:
@@ -81,6 +140,10 @@ def png(stored: np.ndarray) -> bytes:
 
 def jpeg(stored: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, 98])[1])
+
+
+def progressive_jpeg(stored: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1])
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -96,7 +159,4 @@ def png_header(cols: int, rows: int) -> bytes:
 
 def jpeg_header(cols: int, rows: int) -> bytes:
     """A JPEG whose frame header declares another size than its picture has."""
-    data = bytearray(jpeg(pixels(8)))
-    at = data.index(b"\xff\xc0")
-    data[at + 5 : at + 9] = struct.pack(">HH", rows, cols)
-    return bytes(data)
+    return resized(jpeg(pixels(8)), rows, cols)

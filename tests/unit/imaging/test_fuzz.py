@@ -1,45 +1,25 @@
 """Whatever the bytes, decoding gives a radiograph or a Reject, and never allocates beyond the limit."""
 
+from pathlib import Path
+
 import numpy as np
-import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom import uid
 
-from tests.unit.imaging import samples
+from tests.fuzz import fuzz_decode
+from tests.fuzz.seeds import COLS, ROWS, good_files
 from wristmir_ray.errors import Reject
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.decode import decode
 
-CONFIG = DecodeConfig(max_pixels=2**20, min_side_px=8)
-
-
-def _seeds() -> list[bytes]:
-    eight, twelve, sixteen = (samples.pixels(b, 24, 20) for b in (8, 12, 16))
-    rle = samples.dataset(twelve)
-    rle.file_meta = pydicom.dataset.FileMetaDataset()
-    rle.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    rle.compress(uid.RLELossless)
-    return [
-        samples.png(sixteen),
-        samples.png(np.dstack([eight] * 3)),
-        samples.jpeg(eight),
-        samples.write(samples.dataset(twelve, WindowCenter=2000, WindowWidth=3000)),
-        samples.write(samples.dataset(twelve), uid.ImplicitVRLittleEndian)[132:],
-        samples.write(samples.dataset(twelve), uid.DeflatedExplicitVRLittleEndian),
-        samples.write(rle, uid.RLELossless),
-        samples.write(samples.dataset(sixteen, 16), uid.JPEG2000Lossless, samples.j2k(sixteen)),
-        samples.write(samples.dataset(eight, 8), uid.JPEGBaseline8Bit, samples.jpeg(eight)),
-    ]
-
-
-SEEDS = _seeds()
+CONFIG = DecodeConfig(max_pixels=2**20)
+SEEDS = good_files()
 
 
 def test_seeds_are_good() -> None:
     for seed in SEEDS:
-        assert decode(seed, CONFIG).gray.shape == (24, 20)
+        assert decode(seed, CONFIG).gray.shape == (ROWS, COLS)
 
 
 @st.composite
@@ -84,7 +64,11 @@ def test_any_bytes(magic: bytes, rest: bytes) -> None:
 
 
 @pytest.mark.slow
-@given(_mutated())
-@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
-def test_mutated_files_at_length(data: bytes) -> None:
-    _check(data)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [101, 102])
+def test_the_fuzzer_finds_nothing_in_a_minute(seed: int, tmp_path: Path) -> None:
+    """The program for hours is tests/fuzz/fuzz_decode.py."""
+    campaign = fuzz_decode.fuzz(60, seed, tmp_path)
+    assert campaign.executions > 100
+    assert campaign.outcomes["good"] > 0
+    assert not campaign.findings

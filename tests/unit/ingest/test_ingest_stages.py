@@ -1,4 +1,4 @@
-"""Ingest's stages: one row out for each row in, codes where they belong, no identifier left."""
+"""Ingest's stages and merge: one row out for each row in, codes where they belong, no identifier left."""
 
 from pathlib import Path
 from typing import Any
@@ -7,40 +7,16 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.imaging import samples
+from tests.unit.ingest.steps import KEY, ingest, objects, read
 from wristmir_ray import keys
 from wristmir_ray.anatomy import View
-from wristmir_ray.errors import ConfigError
-from wristmir_ray.ingest import listing, sidecar, stages
-from wristmir_ray.ingest.config import IngestConfig, SplitConfig
-from wristmir_ray.schemas import EXAMS, INGESTED, REPORTS, conform
-
-KEY = b"sixteen and more bytes"
-TEXTS = pa.Table.from_pylist([{"accession": "A-1", "text": "No fracture."}], sidecar.TEXTS)
-
-
-def _ingest(
-    folder: Path,
-    known: dict[str, dict[str, Any]] | None = None,
-    assume: View | None = View.PA,
-    released: frozenset[str] = frozenset(),
-    **config: Any,
-) -> dict[str, dict[str, Any]]:
-    """Return file name -> row, through every stage."""
-    settings = IngestConfig(root="unused", images=str(folder), **config)
-    objects = listing.list_images(str(folder))
-    names = [Path(u).name for u in objects["source_uri"].to_pylist()]
-    table = pa.Table.from_pylist([(known or {}).get(n, {}) for n in names], sidecar.KNOWN)
-    batch = objects
-    for column in table.column_names:
-        batch = batch.append_column(table.schema.field(column), table[column])
-    batch = stages.fetch(batch, max_bytes=settings.max_file_mib * 2**20)
-    batch = stages.decode_images(batch, config=settings.decode, gate=settings.deid, released=released)
-    batch = stages.merge_metadata(batch, assume_view=assume)
-    batch = stages.attach_reports(batch, reports=TEXTS)
-    out = stages.identify(batch, key=KEY, split=SplitConfig())
-    assert out.schema == INGESTED.schema
-    assert out["source_id"].to_pylist() == objects["source_id"].to_pylist()
-    return dict(zip(names, out.to_pylist(), strict=True))
+from wristmir_ray.errors import SchemaError
+from wristmir_ray.imaging.config import Identifier
+from wristmir_ray.ingest import stages
+from wristmir_ray.ingest.config import GateConfig, SplitConfig
+from wristmir_ray.ingest.merge import MERGED, merge
+from wristmir_ray.ingest.objects import OBJECTS
+from wristmir_ray.schemas import SOURCES
 
 
 def _write(folder: Path, **files: bytes) -> None:
@@ -50,30 +26,65 @@ def _write(folder: Path, **files: bytes) -> None:
 
 def test_header_alone(tmp_path: Path) -> None:
     _write(tmp_path, a=samples.dicom())
-    row = _ingest(tmp_path, assume=None)["a"]
+    row = ingest(tmp_path, assume=None)["a"]
     assert row["exam_id"] == keys.keyed(KEY, "exam", "1.2.826.0.1.3680043.8.498.1")
     assert row["patient_id"] == keys.keyed(KEY, "patient", "P-7")
     assert row["study_id"] == keys.keyed(KEY, "study", "A-1")
-    assert row["report_id"] == keys.report_id("No fracture.")
     assert row["split"] == keys.split_of(row["patient_id"], 0.1, 0.3).value
     assert (row["laterality"], row["view"], row["age_years"], row["sex"]) == ("left", "pa", 9.0, "female")
     assert (row["rows"], row["cols"], row["bits"], row["format"], row["error"]) == (48, 40, 12, "dicom", None)
-    text = str({k: v for k, v in row.items() if k != "source_uri"})
-    assert "P-7" not in text
-    assert "A-1" not in text
-    assert "498.1" not in text
+    assert row["conflicts"] == []
+
+
+def test_no_identifier_leaves_the_stage_that_decodes(tmp_path: Path) -> None:
+    _write(tmp_path, a=samples.dicom(), b=samples.dicom(PatientName="Musterfrau^Erika", SOPInstanceUID="1.2.9"))
+    rows = read(objects(str(tmp_path), {}, tmp_path / "s")).drop_columns("source_uri")
+    assert rows["error"].null_count == 1
+    for secret in ("P-7", "A-1", "498.1", "1.2.9", "Musterfrau", "ANON"):
+        assert secret not in str(rows.to_pylist())
 
 
 def test_the_table_wins_over_the_header(tmp_path: Path) -> None:
     _write(tmp_path, a=samples.dicom())
-    row = _ingest(tmp_path, {"a": {"patient_id": "Q", "age_years": 3.5, "sex": "male", "laterality": "left"}})["a"]
-    assert row["patient_id"] == keys.keyed(KEY, "patient", "Q")
+    row = ingest(tmp_path, {"a": {"patient_id": "Q", "age_years": 3.5, "sex": "male", "laterality": "left"}})["a"]
+    assert row["patient_id"] == "Q"
     assert (row["age_years"], row["sex"], row["laterality"], row["error"]) == (3.5, "male", "left", None)
+    assert row["conflicts"] == ["age_years", "sex"]
+
+
+@pytest.mark.parametrize(
+    ("table", "conflicts", "error"),
+    [
+        ({}, [], None),
+        ({"age_years": 9.9}, [], None),
+        ({"age_years": 10.0}, [], None),
+        ({"age_years": 10.1}, ["age_years"], None),
+        ({"age_years": 7.9}, ["age_years"], None),
+        ({"sex": "female"}, [], None),
+        ({"sex": "other"}, ["sex"], None),
+        ({"laterality": "right"}, ["laterality"], "metadata_conflict"),
+        ({"laterality": "right", "sex": "male", "age_years": 2.0}, ["laterality", "age_years", "sex"], "x"),
+    ],
+)
+def test_what_differs_is_named(tmp_path: Path, table: dict[str, Any], conflicts: list[str], error: str | None) -> None:
+    _write(tmp_path, a=samples.dicom(), b=samples.png(samples.pixels(16)))
+    rows = ingest(tmp_path, {"a": table, "b": table})
+    assert rows["a"]["conflicts"] == conflicts
+    assert rows["a"]["error"] == ("metadata_conflict" if error == "x" else error)
+    assert (rows["b"]["conflicts"], rows["b"]["error"]) == ([], None), "a PNG says nothing that could differ"
+    for name, value in table.items():
+        assert rows["a"][name] == (pytest.approx(value) if name == "age_years" else value)
+
+
+def test_a_header_without_age_or_sex_does_not_differ(tmp_path: Path) -> None:
+    _write(tmp_path, a=samples.dicom(PatientAge=None, PatientSex=None))
+    row = ingest(tmp_path, {"a": {"age_years": 3.5, "sex": "male"}})["a"]
+    assert (row["age_years"], row["sex"], row["conflicts"]) == (3.5, "male", [])
 
 
 def test_an_image_without_patient_is_its_own(tmp_path: Path) -> None:
     _write(tmp_path, a=samples.png(samples.pixels(16)))
-    row = _ingest(tmp_path)["a"]
+    row = ingest(tmp_path)["a"]
     assert row["patient_id"] is None
     assert row["exam_id"] == keys.pixel_id(samples.pixels(16))
     assert row["split"] == keys.split_of(row["exam_id"], 0.1, 0.3).value
@@ -86,7 +97,6 @@ def test_an_image_without_patient_is_its_own(tmp_path: Path) -> None:
         ("AP", None, None, None),
         ("LL", None, None, "view_not_pa"),
         ("OBL", None, View.PA, "view_not_pa"),
-        ("PA", "lateral", None, "view_not_pa"),
         ("LL", "pa", None, "view_not_pa"),
         ("", None, None, "view_not_pa"),
         ("", None, View.PA, None),
@@ -95,22 +105,16 @@ def test_an_image_without_patient_is_its_own(tmp_path: Path) -> None:
 )
 def test_views(tmp_path: Path, header: str, table: str | None, assume: View | None, error: str | None) -> None:
     _write(tmp_path, a=samples.dicom(ViewPosition=header))
-    row = _ingest(tmp_path, {"a": {"view": table}}, assume)["a"]
+    row = ingest(tmp_path, {"a": {"view": table}}, assume)["a"]
     assert row["error"] == error
     assert row["view"] == "pa" or error
-
-
-def test_sides_that_differ(tmp_path: Path) -> None:
-    _write(tmp_path, a=samples.dicom())
-    row = _ingest(tmp_path, {"a": {"laterality": "right"}})["a"]
-    assert (row["error"], row["error_stage"], row["report_id"]) == ("metadata_conflict", "merge", None)
+    assert row["conflicts"] == (["view"] if (header, table) == ("LL", "pa") else [])
 
 
 def test_bad_objects_leave_their_neighbours(tmp_path: Path) -> None:
     _write(tmp_path, good=samples.dicom(), cut=samples.dicom()[:2000], empty=b"", text=b"text " * 100)
     (tmp_path / "big").write_bytes(bytes(1024 * 1024 + 1))
-    rows = _ingest(tmp_path, max_file_mib=1)
-    errors = {name: row["error"] for name, row in rows.items()}
+    errors = {name: row["error"] for name, row in ingest(tmp_path).items()}
     assert errors == {
         "good": None,
         "cut": "corrupt_image",
@@ -122,72 +126,76 @@ def test_bad_objects_leave_their_neighbours(tmp_path: Path) -> None:
 
 def test_quarantine_and_release(tmp_path: Path) -> None:
     text = samples.dicom(BurnedInAnnotation="YES", SOPInstanceUID="1.2.9")
-    _write(tmp_path, named=samples.dicom(PatientName="Musterfrau^Erika"), text=text, good=samples.dicom())
-    rows = _ingest(tmp_path)
+    lateral = samples.dicom(PatientName="Musterfrau^Erika", SOPInstanceUID="1.2.8", ViewPosition="LL")
+    named = samples.dicom(PatientName="Musterfrau^Erika")
+    _write(tmp_path, named=named, text=text, lateral=lateral, good=samples.dicom(), cut=b"cut")
+    rows = ingest(tmp_path)
     assert {n: (r["error"], r["error_stage"]) for n, r in rows.items()} == {
         "named": ("identified", "decode"),
         "text": ("burned_in_text", "decode"),
+        "lateral": ("identified", "decode"),
         "good": (None, None),
+        "cut": ("unknown_format", "decode"),
     }
-    assert not any(rows[n]["exam_id"] or rows[n]["report_id"] for n in ("named", "text"))
-    assert "Musterfrau" not in str({k: v for k, v in rows["named"].items() if k != "source_uri"})
-    list_file = tmp_path / "release.txt"
-    list_file.write_text(f"# looked at on 3 May\n\n{rows['named']['source_id']}  # a made-up name\n")
-    released = sidecar.read_release(str(list_file))
-    list_file.unlink()
-    again = _ingest(tmp_path, released=released)
-    assert {n: r["error"] for n, r in again.items()} == {"named": None, "text": "burned_in_text", "good": None}
+    assert "Musterfrau" not in str({k: v for row in rows.values() for k, v in row.items() if k != "source_uri"})
+    released = frozenset(rows[n]["source_id"] for n in ("named", "lateral", "good", "cut"))
+    again = ingest(tmp_path, released=released)
+    assert {n: r["error"] for n, r in again.items()} == {
+        "named": None,
+        "text": "burned_in_text",
+        "lateral": "view_not_pa",
+        "good": None,
+        "cut": "unknown_format",
+    }
+    columns = {k: v for k, v in again["named"].items() if not k.startswith("source")}
+    assert columns == {k: v for k, v in again["good"].items() if not k.startswith("source")}
 
 
-@pytest.mark.parametrize(("lines", "words"), [("nonsense\n", "line 1: no source_id"), (None, "cannot be read")])
-def test_a_release_list_that_is_none(tmp_path: Path, lines: str | None, words: str) -> None:
-    file = tmp_path / "release.txt"
-    if lines:
-        file.write_text(lines)
-    with pytest.raises(ConfigError, match=words):
-        sidecar.read_release(str(file))
-    assert sidecar.read_release(None) == frozenset()
+def test_the_gate_asks_what_it_is_told_to(tmp_path: Path) -> None:
+    _write(tmp_path, a=samples.dicom(PatientName="Musterfrau^Erika", InstitutionName="Kinderklinik"))
+    codes = [
+        ingest(tmp_path, deid=GateConfig(quarantine=kinds))["a"]["error"]
+        for kinds in ((), (Identifier.STAFF,), (Identifier.PATIENT_NAME,), (Identifier.INSTITUTION_NAME,))
+    ]
+    assert codes == [None, None, "identified", "identified"]
 
 
-def test_an_object_that_vanished(tmp_path: Path) -> None:
-    (tmp_path / "list").write_text(f"{tmp_path}/gone.png\n")
-    objects = listing.list_images(f"@{tmp_path}/list")
-    known = pa.Table.from_pylist([{}], sidecar.KNOWN)
-    for column in known.column_names:
-        objects = objects.append_column(known.schema.field(column), known[column])
-    row = stages.fetch(objects, max_bytes=10).to_pylist()[0]
-    assert (row["error"], row["data"]) == ("source_unreadable", None)
-    assert "gone" not in row["error_message"]
+def test_what_is_not_to_be_read_is_said_without_its_address(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    _write(archive, there=samples.dicom(), big=bytes(2**20 + 1))
+    (tmp_path / "list").write_text(f"{archive}/gone.png\n{archive}/there\n{archive}/big\n{archive}/there\n")
+    found = objects(f"@{tmp_path}/list", {}, tmp_path / "s")
+    codes = {Path(r["source_uri"]).name: r["unread"] for r in found.to_pylist()}
+    assert codes == {"gone.png": "source_unreadable", "there": None, "big": "image_too_large"}
+    rows = {Path(r["source_uri"]).name: r for r in merge(found, read(found), None, SplitConfig()).to_pylist()}
+    assert {n: r["error"] for n, r in rows.items()} == codes
+    assert (rows["gone.png"]["error_stage"], rows["gone.png"]["exam_id"]) == ("list", None)
+    assert "gone" not in rows["gone.png"]["error_message"]
 
 
-def _fragment(*rows: dict[str, Any]) -> pa.Table:
-    return conform(list(rows), INGESTED)
-
-
-def test_the_later_of_two_equal_exams_is_a_double() -> None:
-    rows = _fragment(
-        {"source_id": "1", "source_uri": "b", "exam_id": "x", "report_id": "r", "report_text": "t"},
-        {"source_id": "2", "source_uri": "a", "exam_id": "x", "error": "view_not_pa"},
-        {"source_id": "3", "source_uri": "c", "exam_id": "x"},
-        {"source_id": "4", "source_uri": "d", "exam_id": "y"},
-        {"source_id": "5", "source_uri": "e", "error": "empty_file"},
-        {"source_id": "6", "source_uri": "f", "error": "empty_file"},
+def test_the_tables_view_keeps_an_object_from_being_read() -> None:
+    row = {"source_id": "1", "source_uri": "a", "view": "lateral", "unread": "view_not_pa"}
+    read_before = pa.Table.from_pylist(
+        [{"source_id": "1", "view": "pa", "exam_id": "e", "sex": "male"}], SOURCES.schema
     )
-    doubles = stages.later_doubles(rows)
-    assert doubles.to_pylist() == ["3"]
-    exams = stages.exams(rows, doubles)
-    assert exams.schema.names == EXAMS.schema.names
-    assert exams["error"].to_pylist() == [None, "view_not_pa", "duplicate_exam", None, "empty_file", "empty_file"]
-    reports = conform(dict(zip(REPORTS.schema.names, stages.reports(rows).columns, strict=True)), REPORTS)
-    assert reports.to_pylist() == [dict.fromkeys(REPORTS.schema.names) | {"report_id": "r", "text": "t"}]
+    out = merge(pa.Table.from_pylist([row], OBJECTS), read_before, None, SplitConfig()).to_pylist()[0]
+    assert (out["error"], out["view"], out["exam_id"], out["sex"]) == ("view_not_pa", "lateral", None, None)
+
+
+def test_a_row_that_was_not_read_is_a_bug() -> None:
+    wanted = pa.Table.from_pylist([{"source_id": "1", "source_uri": "a"}], OBJECTS)
+    with pytest.raises(SchemaError, match="sources"):
+        merge(wanted, SOURCES.schema.empty_table(), None, SplitConfig())
 
 
 def test_no_rows() -> None:
-    empty = INGESTED.schema.empty_table()
-    assert len(stages.later_doubles(empty)) == 0
-    assert stages.exams(empty, stages.later_doubles(empty)).num_rows == 0
-    assert stages.reports(empty).num_rows == 0
-    none = pa.Table.from_pylist(
-        [{"accession": "A-1", "error": None}], pa.schema([("accession", pa.string()), ("error", pa.string())])
-    )
-    assert stages.attach_reports(none, reports=sidecar.TEXTS.empty_table())["report_text"].to_pylist() == [None]
+    out = merge(OBJECTS.empty_table(), SOURCES.schema.empty_table(), None, SplitConfig())
+    assert (out.schema, out.num_rows) == (MERGED, 0)
+
+
+def test_an_object_that_vanished_is_unreadable(tmp_path: Path) -> None:
+    batch = pa.table({"source_uri": [f"{tmp_path}/gone.png"]})
+    row = stages.fetch(batch, max_bytes=10).to_pylist()[0]
+    assert (row["error"], row["data"]) == ("source_unreadable", None)
+    assert "gone" not in row["error_message"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.scripted_endpoint import answer, report, said
 from wristmir_ray.mining.answers import Answer, AnswerFailure, FailureClass, answer_schema, read_answer
 from wristmir_ray.mining.evidence import ungrounded
+from wristmir_ray.mining.findings import MAX_QUOTE
 
 TEXT = report(1)
 
@@ -76,6 +77,27 @@ def test_failures_have_their_class(text: str | None, reason: str, expected: Fail
 )
 def test_wrong_values_and_shapes(changes: dict[str, Any], expected: FailureClass) -> None:
     assert failure(json.dumps(answer(**changes))) is expected
+
+
+@pytest.mark.parametrize(
+    "reasoning",
+    ['It says "buckle".', "First.\nSecond.", "x" * 5_000, "", "\ud83d", "骨折", None, ["a", "b"], {"radius": "broken"}],
+)
+def test_no_reasoning_fails_an_answer(reasoning: object) -> None:
+    assert read_answer(json.dumps({**answer(), "reasoning": reasoning}), "stop", TEXT).findings
+
+
+def test_an_answer_without_reasoning_has_the_wrong_shape() -> None:
+    assert failure(json.dumps({k: v for k, v in answer().items() if k != "reasoning"})) is FailureClass.WRONG_SHAPE
+
+
+def test_a_quote_that_white_space_stretches_beyond_its_bound_is_not_found() -> None:
+    text = "Left wrist. Buckle" + " " * MAX_QUOTE + "fracture of the distal radius."
+    record = read_answer(json.dumps(answer()), "stop", text)
+    lost = [e for e in record.findings[0].evidence if e.start < 0]
+    assert [(e.field, e.quote) for e in lost] == [("presence", "Buckle fracture")]
+    short = text.replace(" " * MAX_QUOTE, " " * (MAX_QUOTE - 20))
+    assert ungrounded(short, read_answer(json.dumps(answer()), "stop", short)) == 0
 
 
 def test_too_many_findings_are_refused() -> None:

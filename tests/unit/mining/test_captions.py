@@ -7,11 +7,18 @@ from wristmir_ray.mining.captions import captions
 from wristmir_ray.mining.findings import Evidence, Finding, Place, Record
 from wristmir_ray.mining.rules import mine
 
-QUOTES = tuple(Evidence(field=f, quote="x", start=0, end=1, section="findings") for f in ("region", "presence"))
+
+def quotes(*fields: str, start: int = 0) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence.model_validate({"field": f, "quote": "x", "start": start, "end": start + 1, "section": "findings"})
+        for f in fields
+    )
 
 
 def finding(place: str, presence: str = "present", **fields: object) -> Finding:
-    return Finding.model_validate({"region": place, "presence": presence, "evidence": QUOTES, **fields})
+    """Return a finding with a quote for every field."""
+    evidence = quotes("region", "presence", *fields)
+    return Finding.model_validate({"region": place, "presence": presence, "evidence": evidence, **fields})
 
 
 def text_of(record: Record, region: Region, side: str | None = "left", view: str | None = "pa") -> str:
@@ -84,6 +91,7 @@ def test_additional_findings_follow_the_sentence() -> None:
         immobilisation="cast",
         hardware=True,
         findings=(finding("distal_radius", alignment="near_anatomic"),),
+        evidence=quotes("bone_quality", "immobilisation", "hardware"),
     )
     expected = (
         "Right wrist X-ray (PA view) showing fracture in the distal radius. Near-anatomic alignment. Cast in place. "
@@ -119,9 +127,27 @@ def test_labels_are_those_of_the_main_finding_and_null_where_nothing_is_said() -
 
 
 def test_an_ungrounded_finding_is_in_no_caption() -> None:
-    lost = Evidence(field="presence", quote="x", start=-1, end=-1, section="findings")
-    loose = Finding(region=Place.DISTAL_RADIUS, presence=Presence.PRESENT, evidence=(QUOTES[0], lost))
+    evidence = (*quotes("region"), *quotes("presence", start=-1))
+    loose = Finding(region=Place.DISTAL_RADIUS, presence=Presence.PRESENT, evidence=evidence)
     assert text_of(Record(findings=(loose,)), Region.DISTAL_RADIUS) == "Distal radius region showing no fracture."
+
+
+@pytest.mark.parametrize("lost", ["fracture_type", "displacement", "healing", "alignment"])
+def test_an_ungrounded_value_is_in_no_caption_and_no_label(lost: str) -> None:
+    values = {"fracture_type": "buckle", "displacement": "severe", "healing": "healing", "alignment": "poor"}
+    whole = finding("distal_radius", **values)
+    evidence = tuple(e for e in whole.evidence if e.field != lost) + quotes(lost, start=-1)
+    loose = Record(findings=(whole.model_copy(update={"evidence": evidence}),))
+    silent = Record(findings=(finding("distal_radius", **{n: v for n, v in values.items() if n != lost}),))
+    assert captions(loose, "left", "pa") == captions(silent, "left", "pa")
+    assert captions(loose, "left", "pa") != captions(Record(findings=(whole,)), "left", "pa")
+
+
+@pytest.mark.parametrize("field", ["bone_quality", "immobilisation", "hardware"])
+def test_what_no_quote_says_of_the_exam_is_in_no_caption(field: str) -> None:
+    said = {"bone_quality": "osteopenia", "immobilisation": "cast", "hardware": True}
+    record = Record.model_validate({field: said[field], "evidence": quotes(field, start=-1)})
+    assert text_of(record, Region.WRIST) == "Left wrist X-ray (PA view) showing no fracture."
 
 
 def test_findings_of_the_other_wrist_are_left_out() -> None:

@@ -9,7 +9,7 @@ from tests.mining_cases import CASES
 from wristmir_ray.anatomy import Presence
 from wristmir_ray.errors import Reject
 from wristmir_ray.mining.captions import captions
-from wristmir_ray.mining.evidence import ungrounded
+from wristmir_ray.mining.evidence import grounded, ungrounded
 from wristmir_ray.mining.findings import Place, Record
 from wristmir_ray.mining.rules import RulesEngine
 from wristmir_ray.mining.stages import validated
@@ -36,12 +36,14 @@ def read(text: str, engine: RulesEngine = ENGINE) -> Record | None:
 @example("radius, " * 2000 + "fracture")
 @example("(" * 3000 + "wrist")
 @example("Wrist. " + "a" * 50_000)
+@example("Left forearm, 2 views. There is an acute fracture. Distal humerus included on the image.")
+@example("Left wrist. A fracture is seen. Medial epicondyle.")
 def test_every_quote_stands_in_the_report_and_the_record_holds_its_schema(text: str) -> None:
     record = read(text)
     if record is not None:
         assert ungrounded(text, record) == 0
         assert validated(record, text) == record
-        assert all(f.grounded for f in record.findings)
+        assert grounded(record) == record
 
 
 @given(wordy)
@@ -77,7 +79,6 @@ def test_captions_do_not_depend_on_the_order_of_the_findings(text: str, order: r
     record = read(text)
     if record is None:
         return
-    assert captions(record, "left", "pa") == captions(record, "left", "pa")
     first = [f for f in record.findings if len([g for g in record.findings if g.region is f.region]) == 1]
     shuffled = order.sample(first, len(first))
     one, other = (

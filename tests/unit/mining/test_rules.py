@@ -144,3 +144,39 @@ def test_a_record_that_breaks_its_schema_is_refused_without_showing_it() -> None
 )
 def test_a_side_within_the_words_of_a_bone_is_read(text: str, sides: list[str]) -> None:
     assert [f.side for f in mine(f"Wrist. {text}").findings] == sides
+
+
+@pytest.mark.parametrize(
+    ("text", "side", "expected"),
+    [
+        (
+            "There is a fracture of the left distal radius and right distal ulna.",
+            "bilateral",
+            {("distal_radius", "left", "present"), ("distal_ulna", "right", "present")},
+        ),
+        (
+            "Buckle fractures of the left and right distal radius.",
+            "bilateral",
+            {("distal_radius", "left", "present"), ("distal_radius", "right", "present")},
+        ),
+        (
+            "Left wrist. Buckle fracture of the distal radius. The right distal radius is intact.",
+            "left",
+            {("distal_radius", "left", "present"), ("distal_radius", "right", "absent")},
+        ),
+        (
+            "Left distal radius and ulna are fractured, right distal radius is intact.",
+            "bilateral",
+            {
+                ("distal_radius", "left", "present"),
+                ("distal_ulna", "left", "present"),
+                ("distal_radius", "right", "absent"),
+            },
+        ),
+        ("XR BOTH WRISTS. Buckle fractures.", "bilateral", set()),
+    ],
+)
+def test_every_bone_has_the_side_that_is_said_of_it(text: str, side: str, expected: set[tuple[str, str, str]]) -> None:
+    record = mine(text)
+    assert record.side == side
+    assert {(f.region.value, f.side and f.side.value, f.presence.value) for f in record.findings} == expected

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wristmir_ray.anatomy import BONES, Box, Region
+from wristmir_ray.anatomy import BONES, Box, Region, Side
 from wristmir_ray.models.detector import Detection
 from wristmir_ray.preprocess.choice import choose_bones, grow, touches
 from wristmir_ray.preprocess.config import RegionConfig
@@ -39,6 +39,20 @@ def test_a_styloid_that_adjoins_the_ulna_is_plausible() -> None:
     assert chosen((U, ULNA, 0.9), (S, beside, 0.5))[S] == beside
     assert chosen((U, ULNA, 0.9), (S, within_reach, 0.5))[S] == within_reach
     assert S not in chosen((U, ULNA, 0.9), (S, out_of_reach, 0.5))
+
+
+def test_a_styloid_lies_on_the_ulnar_side() -> None:
+    inner, middle = Box(55, 5, 65, 25), Box(63, 5, 75, 25)  # the ulna's middle is at x = 70, it is 20 px wide
+    assert chosen((R, RADIUS, 0.9), (U, ULNA, 0.9), (S, inner, 0.9), (S, TIP, 0.3))[S] == TIP
+    assert S not in chosen((R, RADIUS, 0.9), (U, ULNA, 0.9), (S, inner, 0.9))
+    assert chosen((R, RADIUS, 0.9), (U, ULNA, 0.9), (S, middle, 0.9))[S] == middle, "inwards by a twentieth"
+
+
+def test_without_a_radius_the_side_tells_where_the_ulnar_side_is() -> None:
+    inner = Box(55, 5, 65, 25)
+    found = [Detection(U, ULNA, 0.9), Detection(S, inner, 0.9), Detection(S, TIP, 0.3)]
+    taken = {side: choose_bones(found, CONFIG, side)[S].box for side in (Side.LEFT, Side.RIGHT, None)}
+    assert taken == {Side.LEFT: inner, Side.RIGHT: TIP, None: inner}
 
 
 def test_without_an_ulna_the_best_styloid_stands() -> None:

@@ -130,7 +130,13 @@ def exams(folder: Path) -> pa.Table:
     (folder / "dark.png").write_bytes(encode_png(np.eye(360, 240, dtype=np.uint8) * 255))
     (folder / "cut.png").write_bytes(encode_png(picture())[:400])
     rows = [
-        {"source_id": f"s-{n}", "exam_id": f"e-{n}", "source_uri": str(folder / f"{n}.png"), "split": "train"}
+        {
+            "source_id": f"s-{n}",
+            "exam_id": f"e-{n}",
+            "source_uri": str(folder / f"{n}.png"),
+            "laterality": None,
+            "split": "train",
+        }
         for n in ("good", "dark", "cut", "gone")
     ]
     return pa.Table.from_pylist(rows)

@@ -28,7 +28,7 @@ def png() -> bytes:
 
 
 def test_an_upload_gives_the_found_regions_without_loss(png: bytes) -> None:
-    found = Extractor(lambda _: [WRIST, RADIUS, NO_ULNA], DecodeConfig())(png)
+    found = Extractor(lambda _, side: [WRIST, RADIUS, NO_ULNA], DecodeConfig())(png)
     assert isinstance(found, Sighting)
     assert set(found.pngs) == set(found.boxes) == {Region.WRIST, Region.DISTAL_RADIUS}
     np.testing.assert_array_equal(decode_png(found.pngs[Region.DISTAL_RADIUS]), RADIUS.crop)
@@ -40,7 +40,7 @@ def test_an_upload_gives_the_found_regions_without_loss(png: bytes) -> None:
     [(b"", 422, "empty_file"), (b"hello", 422, "unknown_format"), (b"\x89PNG\r\n\x1a\n", 422, "corrupt_image")],
 )
 def test_an_unusable_upload_is_a_problem(data: bytes, status: int, code: str) -> None:
-    found = Extractor(lambda _: [WRIST], DecodeConfig())(data)
+    found = Extractor(lambda _, side: [WRIST], DecodeConfig())(data)
     assert isinstance(found, api.Problem)
     assert (found.status, found.code) == (status, code)
 
@@ -48,20 +48,20 @@ def test_an_unusable_upload_is_a_problem(data: bytes, status: int, code: str) ->
 @pytest.mark.parametrize(("gate", "code"), [(DeidConfig(), "identified"), (None, "no_wrist")])
 def test_an_upload_that_names_its_patient(gate: DeidConfig | None, code: str) -> None:
     named = samples.dicom(PatientName="Musterfrau^Erika")
-    found = Extractor(lambda _: [RADIUS], DecodeConfig(), gate)(named)
+    found = Extractor(lambda _, side: [RADIUS], DecodeConfig(), gate)(named)
     assert isinstance(found, api.Problem)
     assert (found.status, found.code) == (422, code)
     assert "Musterfrau" not in found.detail
 
 
 def test_too_many_pixels_are_413(png: bytes) -> None:
-    found = Extractor(lambda _: [WRIST], DecodeConfig(max_pixels=100))(png)
+    found = Extractor(lambda _, side: [WRIST], DecodeConfig(max_pixels=100))(png)
     assert isinstance(found, api.Problem)
     assert (found.status, found.code) == (413, "image_too_large")
 
 
 def test_no_wrist_is_a_problem(png: bytes) -> None:
-    found = Extractor(lambda _: [RADIUS], DecodeConfig())(png)
+    found = Extractor(lambda _, side: [RADIUS], DecodeConfig())(png)
     assert isinstance(found, api.Problem)
     assert (found.status, found.code) == (422, "no_wrist")
 

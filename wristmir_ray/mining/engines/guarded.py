@@ -29,6 +29,7 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
     def __init__(self, ledger: Any, **stage: Any) -> None:
         from vllm.sampling_params import RequestOutputKind
 
+        check_schemas_once()
         super().__init__(**stage)
         self._whole = RequestOutputKind.FINAL_ONLY
         self._name = uuid4().hex
@@ -90,3 +91,29 @@ class GuardedEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's LLM pack
             "messages": [],
             "__inference_error__": error,
         }
+
+
+def check_schemas_once() -> None:
+    """Have vLLM parse a JSON schema when it first comes, not with every request that brings it again.
+
+    The check is the engine's own (`validate_xgrammar_grammar`); it costs some 0.1 s of the one thread
+    that feeds the engine, so that a replica could never be handed more than ten reports a second.
+    What fails it fails it each time.
+    """
+    from vllm.v1.structured_output import backend_xgrammar
+
+    check = backend_xgrammar.validate_xgrammar_grammar
+    if hasattr(check, "passed"):
+        return
+    passed: set[str] = set()
+
+    def check_once(parameters: Any) -> None:
+        wanted = parameters.structured_outputs
+        schema = wanted.json if wanted is not None and isinstance(wanted.json, str) else None
+        if schema is None or schema not in passed:
+            check(parameters)
+        if schema is not None:
+            passed.add(schema)
+
+    check_once.passed = passed  # type: ignore[attr-defined]
+    backend_xgrammar.validate_xgrammar_grammar = check_once

@@ -1,52 +1,51 @@
 """The `http` engine: any endpoint of the OpenAI protocol (a vLLM server, Ollama, llama.cpp, a gateway)."""
 
 import asyncio
-import json
-import os
-import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pyarrow as pa
 
-from wristmir_ray.errors import ConfigError, EndpointGone
-from wristmir_ray.mining.answers import FailureClass, answer_schema
+from wristmir_ray.errors import ConfigError, EndpointGone, EndpointRefuses
+from wristmir_ray.mining.answers import FailureClass
 from wristmir_ray.mining.attempts import ANSWERS
 from wristmir_ray.mining.config import HttpConfig
+from wristmir_ray.mining.engines import protocol
+from wristmir_ray.mining.engines.protocol import KEY_VARIABLE, TOKENS, Failed, Kind, ask_once, pause_s
 from wristmir_ray.mining.isolation import ENGINE_DIED, MAX_DEATHS, Gate, company
-from wristmir_ray.mining.prompt import load_prompt
 
-KEY_VARIABLE = "WRISTMIR_LLM_KEY"
-"""Environment variable of the endpoint's bearer token; unset for an endpoint that wants none."""
-_GATEWAY = frozenset({502, 503})
-_PASSING = frozenset({408, 409, 425, 429, 504}) | _GATEWAY
-"""Status codes that may be gone at the next try."""
-_BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-"""A connection that ends before the answer: the endpoint may have died of one of the reports it was reading."""
-_LONGEST_PAUSE_S = 60.0
+HARMLESS = "Left wrist. No fracture."
+"""A report that no endpoint dies of and none refuses: asked for, it tells the endpoint's failure from a report's."""
+_KEPT = ("report_id", "text", *TOKENS, "hint")
+_NAMED = 10
+"""Models that an error names, at most."""
 
 
 class AskEndpoint:
     """Holds the connections. Open rows of ATTEMPTS -> ANSWERS, 1:1.
 
-    So many requests run at a time as `concurrency` says; what fails in passing is tried again after
-    a pause that doubles. An endpoint that is away is waited for. A report that was in flight when it
-    broke off, or that it failed on (status 500: how a vLLM server says that its engine died), is
-    asked again in smaller company, at last alone (`isolation`): for that, no other client may use the
-    endpoint. A report that fails for good has its failure class, its neighbours their answers.
+    So many requests run at a time as `concurrency` says. What may be gone at the next try is tried
+    again after a pause that doubles; an endpoint that is away is waited for. A report that was in
+    flight when the connection broke, or that got a status such as 500, 502 or 503, is a suspect: once
+    the endpoint answers a harmless report, it is asked again in smaller company, at last alone
+    (`isolation`); for that, no other client may use the endpoint. What is refused although a harmless
+    report is not, is the report's own failure. A report that fails for good has its failure class, its
+    neighbours their answers.
 
     Args:
         config: where and how.
 
     Raises:
-        EndpointGone: nobody answered for `restart_wait_s`.
+        EndpointGone: nothing was answered for `restart_wait_s`.
+        EndpointRefuses: a harmless report is refused too.
     """
 
     def __init__(self, config: HttpConfig) -> None:
         self._config = config
+        self._harmless = protocol.request(config, HARMLESS)
         self._away_since: float | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -54,152 +53,84 @@ class AskEndpoint:
 
     async def _ask_all(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         gate = Gate(company(self._config.concurrency))
-        async with _client(self._config) as client:
+        async with protocol.connect(self._config) as client:
             return await asyncio.gather(*(self._ask(client, gate, {n: row[n] for n in _KEPT}) for row in rows))
 
     async def _ask(self, client: httpx.AsyncClient, gate: Gate, row: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer of one report; the endpoint's death makes it a suspect."""
-        failure = FailureClass.ENGINE_DEATH, ENGINE_DIED
+        """Return one report with its answer, or with its failure."""
+        body = protocol.request(self._config, row["text"], row["hint"])
         for deaths in range(MAX_DEATHS):
             async with gate.enter(deaths):
-                try:
-                    return {**row, **await self._answer(client, row)}
-                except _BROKEN:
-                    failure = FailureClass.ENGINE_DEATH, ENGINE_DIED
-                except _Failed:
-                    failure = await self._why(client)
-        return {**row, "failure": failure[0].value, "message": failure[1]}
+                found = await self._answer(client, body)
+                if not isinstance(found, Failed) or found.kind is not Kind.SUSPECT:
+                    break
+                found = await self._outlast(client, found)
+        if isinstance(found, Failed):
+            return {**row, **found.columns()}
+        return {**row, **found, **{n: (row[n] or 0) + found[n] for n in TOKENS}}
 
-    async def _why(self, client: httpx.AsyncClient) -> tuple[FailureClass, str]:
-        """Return whether a status 500 was the report's alone, or the endpoint's last."""
-        await asyncio.sleep(self._config.backoff_s)
-        try:
-            await client.get("models")
-        except httpx.HTTPError:
-            return FailureClass.ENGINE_DEATH, ENGINE_DIED
-        return FailureClass.ENGINE_ERROR, "status 500"
-
-    async def _answer(self, client: httpx.AsyncClient, row: Mapping[str, Any]) -> dict[str, Any]:
-        body = _body(self._config, row)
+    async def _answer(self, client: httpx.AsyncClient, body: Mapping[str, Any]) -> dict[str, Any] | Failed:
+        """Ask until there is an answer, a suspicion, or a failure that stays."""
         failures = pauses = 0
         while True:
-            answer = await _once(client, body, row)
-            away = isinstance(answer, _Again) and answer.away
-            self._note(away)
-            if not isinstance(answer, _Again):
-                return answer
-            failures += not away
-            if failures > self._config.retries:
-                return {"failure": answer.failure.value, "message": answer.message}
-            await asyncio.sleep(_pause_s(pauses, self._config.backoff_s, answer.pause))
+            found = await ask_once(client, body)
+            if isinstance(found, Failed) and found.kind is Kind.SUSPECT:
+                return found
+            self._note(found)
+            if isinstance(found, dict):
+                return found
+            failures += found.kind is Kind.PASSING
+            if found.kind is Kind.REFUSED:
+                await self._check_refusal(client)
+            if found.kind is Kind.REFUSED or failures > self._config.retries:
+                return found
+            await asyncio.sleep(pause_s(pauses, self._config.backoff_s, found.asked_s))
             pauses += 1
 
-    def _note(self, away: bool) -> None:
+    async def _outlast(self, client: httpx.AsyncClient, suspect: Failed) -> Failed:
+        """Wait until the endpoint answers a harmless report; return the failure as the suspect's own, or as a death."""
+        found, asked_s, pauses = suspect, suspect.asked_s, 0
+        while True:
+            await asyncio.sleep(pause_s(pauses, self._config.backoff_s, asked_s))
+            harmless = await ask_once(client, self._harmless)
+            self._note(harmless)
+            if not isinstance(harmless, Failed) or not harmless.gone:
+                return found
+            found = replace(suspect, failure=FailureClass.ENGINE_DEATH, message=ENGINE_DIED)
+            asked_s = harmless.asked_s
+            pauses += 1
+
+    async def _check_refusal(self, client: httpx.AsyncClient) -> None:
+        """Raise EndpointRefuses where a harmless report is refused too: it is the run that is wrong, not a report."""
+        found = await ask_once(client, self._harmless)
+        if isinstance(found, Failed) and found.kind is Kind.REFUSED:
+            raise EndpointRefuses(
+                f"the endpoint at {self._config.url} refuses whatever it is asked ({found.message}); mend --http.url, "
+                f"--http.model, --http.guided, --http.max_tokens or {KEY_VARIABLE}"
+            )
+
+    def _note(self, found: dict[str, Any] | Failed) -> None:
+        """Remember since when nobody answers."""
         now = time.monotonic()
-        self._away_since = (self._away_since or now) if away else None
+        self._away_since = (self._away_since or now) if isinstance(found, Failed) and found.gone else None
         if self._away_since is not None and now - self._away_since > self._config.restart_wait_s:
             raise EndpointGone(
-                f"nobody has answered at {self._config.url} for {self._config.restart_wait_s:g} s; "
-                "start the endpoint again and run the job again: it goes on where it stopped"
+                f"the endpoint at {self._config.url} has answered nothing for {self._config.restart_wait_s:g} s; "
+                "start it again and run the job again: it goes on where it stopped"
             )
 
 
-class _Failed(Exception):
-    """Status 500: the endpoint failed on this report, or with it."""
-
-
-@dataclass(frozen=True)
-class _Again:
-    """A failure that may be gone at the next try."""
-
-    failure: FailureClass
-    message: str
-    pause: str | None = None
-    """What the endpoint asks for, s."""
-    away: bool = False
-    """Nobody answered, or a gateway did in the endpoint's place."""
-
-
-async def _once(client: httpx.AsyncClient, body: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any] | _Again:
-    """Return the answer's columns, a lasting failure's, or a passing one; a death is raised."""
-    try:
-        answer = await client.post("chat/completions", json=body)
-        if answer.status_code == 200:
-            return _read(answer.json(), row)
-    except _BROKEN:
-        raise
-    except (httpx.ConnectError, httpx.ConnectTimeout) as e:
-        return _Again(FailureClass.UNREACHABLE, type(e).__name__, away=True)
-    except httpx.TimeoutException as e:
-        return _Again(FailureClass.TIMEOUT, type(e).__name__)
-    except (httpx.HTTPError, ValueError, LookupError, TypeError) as e:
-        return _Again(FailureClass.UNREACHABLE, type(e).__name__)
-    if answer.status_code == 500:
-        raise _Failed
-    status = f"status {answer.status_code}"
-    if answer.status_code in _PASSING:
-        away = answer.status_code in _GATEWAY
-        return _Again(FailureClass.ENGINE_ERROR, status, answer.headers.get("retry-after"), away)
-    return {"failure": FailureClass.ENGINE_ERROR.value, "message": status}
-
-
-_KEPT = ("report_id", "text", "tokens_in", "tokens_cached", "tokens_out", "hint")
-
-
 def check_endpoint(config: HttpConfig) -> None:
-    """Raise ConfigError, before any work, when nobody answers at the endpoint."""
+    """Raise ConfigError, before any work, when nobody answers at the endpoint, or it serves other models alone."""
     try:
-        with httpx.Client(base_url=config.url, timeout=config.timeout_s, headers=_headers()) as client:
-            answer = client.get("models")
+        listing = protocol.list_models(config)
     except httpx.HTTPError as e:
         raise ConfigError(f"no endpoint answers at {config.url} ({type(e).__name__}); set --http.url") from None
-    if answer.status_code in {401, 403}:
+    if listing.status_code in {401, 403}:
         raise ConfigError(f"the endpoint at {config.url} refuses the token; set {KEY_VARIABLE}")
-
-
-def _client(config: HttpConfig) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=config.concurrency)
-    return httpx.AsyncClient(base_url=config.url, timeout=config.timeout_s, limits=limits, headers=_headers())
-
-
-def _headers() -> dict[str, str]:
-    key = os.environ.get(KEY_VARIABLE)
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def _body(config: HttpConfig, row: Mapping[str, Any]) -> dict[str, Any]:
-    guided: dict[str, Any] = {
-        "json_schema": {
-            "type": "json_schema",
-            "json_schema": {"name": "record", "schema": json.loads(answer_schema()), "strict": True},
-        },
-        "json_object": {"type": "json_object"},
-    }
-    wanted = {"response_format": guided[config.guided]} if config.guided != "none" else {}
-    return {
-        "model": config.model,
-        "messages": load_prompt().messages(row["text"], row["hint"]),
-        "temperature": 0,
-        "max_tokens": config.max_tokens,
-        **wanted,
-    }
-
-
-def _read(answer: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    choice, usage = answer["choices"][0], answer.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    return {
-        "answer": choice["message"]["content"],
-        "cut": choice.get("finish_reason") == "length",
-        "tokens_in": (row["tokens_in"] or 0) + int(usage.get("prompt_tokens") or 0),
-        "tokens_cached": (row["tokens_cached"] or 0) + int(details.get("cached_tokens") or 0),
-        "tokens_out": (row["tokens_out"] or 0) + int(usage.get("completion_tokens") or 0),
-    }
-
-
-def _pause_s(attempt: int, backoff_s: float, retry_after: str | None) -> float:
-    """Return how long to wait: what the endpoint asks for, else a pause that doubles, with jitter."""
-    try:
-        return min(float(retry_after or ""), _LONGEST_PAUSE_S)
-    except ValueError:
-        return float(min(backoff_s * 2**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.5))
+    served = protocol.names(listing)
+    if served and config.model not in served:
+        named = ", ".join(served[:_NAMED]) + (f" and {len(served) - _NAMED} more" if len(served) > _NAMED else "")
+        raise ConfigError(
+            f"the endpoint at {config.url} serves no model {config.model}; set --http.model to one of: {named}"
+        )

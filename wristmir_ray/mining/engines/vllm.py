@@ -83,7 +83,7 @@ def _processor_config(config: VllmConfig) -> Any:
         tokenize_stage=False,  # the engine does both itself: two processes less, each with its own tokenizer
         detokenize_stage=False,
         should_continue_on_error=True,
-        log_engine_metrics=True,
+        log_engine_metrics=config.engine_metrics,
         **placement,
     )
 
