@@ -1,10 +1,16 @@
 """The de-identification gate's eye for burned-in text, on phantoms with and without it.
 
-With text: fonts, layouts and seeds that the detector was not developed on. Without: side markers on every
-image, casts on a third, and up to three kinds each of markers with initials, arrows, wires, plates, screws,
-staples, wedges, rulers, splints, jewellery, dust, shutters, grids. Both are worn: noise, scaling, straightening,
-windows, inversion, JPEG. `recall` and `false_quarantine` come with Wilson's 95 % intervals. The peer of the
-rate is decoding the same pixels from PNG (16 bits as stored).
+With text: names, dates, numbers, hospitals. With and without: a side marker on every image, casts on a third,
+and up to three kinds each of markers with initials, arrows, wires, plates, screws, staples, wedges, rulers,
+splints, jewellery, dust, shutters, grids. Both are worn: noise, scaling, straightening, windows, inversion,
+JPEG. `recall` and `false_quarantine` come with Wilson's 95 % intervals. The peer of the rate is decoding the
+same pixels from PNG (16 bits as stored); `cost` is the gate's time over decoding's.
+
+What is held out: weights and threshold come from other fonts, layouts and seeds (`tests.overlays.fit`). Not from
+sight, though: earlier versions of the detector were measured on these fonts and layouts while it was being
+written, and a unit test asks for one easy line in each font. The kinds of objects, the wear and the wording are
+the same as in the fit, drawn anew. SEED was first drawn when weights and threshold stood as they do. All figures
+are phantom figures: how scanners of a given hospital write, only its own archive tells.
 
 BENCH_PHANTOMS sets how many of each there are (default 400: a minute; 1000 for a report).
 """
@@ -15,7 +21,7 @@ import time
 from collections import Counter
 from typing import Any
 
-SEED = 2000
+SEED = 7000
 PHANTOMS = int(os.environ.get("BENCH_PHANTOMS", "400"))
 TIMED = 40
 
@@ -90,6 +96,7 @@ def rates(images: int) -> dict[str, Any]:
         "peer": round(1 / statistics.median(peer), 1),
         "ratio": round(statistics.median(peer) / statistics.median(ours), 2),
         "unit": "images/s a core",
+        "cost": round(statistics.median(ours) / statistics.median(peer), 2),
         "ms": round(1e3 * statistics.median(ours), 1),
         "ms_decode": round(1e3 * statistics.median(peer), 1),
     }

@@ -39,7 +39,7 @@ def name(rng: np.random.Generator) -> str:
 
 
 def date(rng: np.random.Generator) -> str:
-    """Return a date, of birth or of the exam."""
+    """Return a date, of birth or of the exam, of five figures or more: shorter lines are not promised to be found."""
     y, m, d = int(rng.integers(1995, 2025)), int(rng.integers(1, 13)), int(rng.integers(1, 29))
     written = _pick(
         rng,
@@ -47,7 +47,7 @@ def date(rng: np.random.Generator) -> str:
             f"{d:02d}.{m:02d}.{y}",
             f"{m:02d}/{d:02d}/{y}",
             f"{y}-{m:02d}-{d:02d}",
-            f"{d}-{m}-{y % 100:02d}",
+            f"{d:02d}-{m}-{y % 100:02d}",
             f"{y}{m:02d}{d:02d}",
         ),
     )
