@@ -6,6 +6,7 @@
       IndexMismatch              index and encoder come from different checkpoints         exit 2
       EndpointRefuses            a service refuses whatever it is asked                    exit 2
       EndpointGone               a service that the run needs went away for good           exit 1
+      StoreFailed (OSError)      a disk is full, a store is away or refuses                exit 1
       SchemaError (TypeError)    a batch does not match its declared table: our bug        exit 1
 
 A bad *row* is not an exception: it is a row whose `error` column holds an `ErrorCode`.
@@ -46,6 +47,10 @@ class EndpointRefuses(WristmirError):
 
 class EndpointGone(WristmirError):
     """A service that the run needs went away and did not come back; what is done is kept, a rerun resumes."""
+
+
+class StoreFailed(WristmirError, OSError):
+    """Nothing can be written or read: a disk is full, a store is away; what is done is kept, a rerun resumes."""
 
 
 class SchemaError(WristmirError, TypeError):
@@ -133,7 +138,13 @@ class Reject(Exception):
 
 
 def reject_columns(error: Exception, stage: str) -> dict[str, str]:
-    """Return the error columns for any exception; an unforeseen one is named by its type alone."""
+    """Return the error columns for any exception; an unforeseen one is named by its type alone.
+
+    Raises:
+        StoreFailed: `error` is one: it is no fault of the row's.
+    """
+    if isinstance(error, StoreFailed):
+        raise error
     if isinstance(error, Reject):
         return error.columns(stage)
     return Reject(ErrorCode.STAGE_FAILED, type(error).__name__).columns(stage)

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from wristmir_ray.config import JobConfig, Place, PoolConfig, Section
 from wristmir_ray.imaging.config import DecodeConfig, EnhanceConfig
+from wristmir_ray.models.networks import RuntimeConfig
 
 
 class RegionConfig(Section):
@@ -44,7 +45,9 @@ class PreprocessConfig(JobConfig):
     bone_run: str | None = Field(None, description="run of bone_detector; default the published one")
     decode: DecodeConfig = DecodeConfig()
     regions: RegionConfig = RegionConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
     read: PoolConfig = PoolConfig(batch_size=8)
     """Where images are decoded when the detectors have GPUs; without, the detecting workers decode."""
     detect: PoolConfig = PoolConfig(batch_size=8)
+    """Where the detectors are. With `num_gpus`, `num_cpus` threads of a worker enhance and cut beside its GPU."""
     preview: int = Field(0, ge=0, le=200, description="draw this many exams on a contact sheet beside the crops")

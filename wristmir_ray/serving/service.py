@@ -109,7 +109,7 @@ def load_extractor(args: ServeArgs, pins: Pins) -> Extractor:
     """
     crops = storage.published(args.root, CROPS.name, pins.crops)
     gate = DeidConfig() if args.reject_identified else None
-    locate = extractor.load_extractor(args.root, pins.crops, args.threads)
+    locate = extractor.load_extractor(args.root, pins.crops, args.runtime)
     return Extractor(locate, DecodeConfig(**crops.config["decode"]), gate)
 
 

@@ -1,5 +1,6 @@
 """One function makes the crops of archive and queries; its stages account for every row."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,13 @@ from wristmir_ray.imaging.enhance import enhance
 from wristmir_ray.models.detector import Detection, Detector
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.preprocess.preview import TILE_PX, drawn
+from wristmir_ray.preprocess.regions import extract_batch, extract_regions
 from wristmir_ray.preprocess.stages import (
     RADIOGRAPHS,
     DetectAndCrop,
     ReadDetectAndCrop,
     explode_crops,
     explode_regions,
-    extract_regions,
     read_radiographs,
 )
 from wristmir_ray.schemas import CROPS, PREPROCESSED, REGIONS
@@ -220,6 +221,39 @@ def test_a_detector_that_fails_costs_one_row(tmp_path: Path) -> None:
     rows = stage(read_radiographs(exams(tmp_path), config=DecodeConfig())).to_pylist()
     assert [r["error"] for r in rows] == ["stage_failed", "stage_failed", "corrupt_image", "source_unreadable"]
     assert rows[0]["error_message"] == "RuntimeError"
+
+
+def test_a_bad_radiograph_costs_its_batch_nothing(tmp_path: Path) -> None:
+    class FailsOnDark(Shares):
+        def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+            if any(image.mean() < 20 for image in images):
+                raise RuntimeError("secret text")
+            return super().detect(images)
+
+    fragile = FailsOnDark({Region.WRIST: (0.2, 0.1, 0.8, 0.9)})
+    stage = DetectAndCrop(CONFIG, lambda: (fragile, fakes()[1]), threads=2)
+    rows = stage(read_radiographs(exams(tmp_path), config=DecodeConfig())).to_pylist()
+    assert [r["error"] for r in rows] == [None, "stage_failed", "corrupt_image", "source_unreadable"]
+    assert rows[0] == preprocessed(tmp_path).to_pylist()[0]
+
+
+def test_both_networks_are_given_the_whole_batch() -> None:
+    seen: list[int] = []
+
+    class Counts(Shares):
+        def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+            seen.append(len(images))
+            return super().detect(images)
+
+    wrist, radius = {Region.WRIST: (0.1, 0.1, 0.9, 0.9)}, {Region.DISTAL_RADIUS: (0.2, 0.2, 0.6, 0.8)}
+    grays = [picture(90, 70), np.zeros((64, 64), np.uint8), picture(120, 100)]
+    found = extract_batch(grays, [None] * 3, Counts(wrist), Counts(radius), CONFIG)
+    assert seen == [3, 2], "bones are looked for where there is a wrist"
+    for gray, of_batch in zip(grays, found, strict=True):
+        alone = extract_regions(gray, Shares(wrist), Shares(radius), CONFIG)
+        assert [(r.region, r.box, r.score, r.error) for r in of_batch] == [
+            (r.region, r.box, r.score, r.error) for r in alone
+        ]
 
 
 def test_a_box_of_less_than_a_pixel_is_none() -> None:

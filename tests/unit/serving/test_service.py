@@ -11,7 +11,7 @@ from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.errors import ErrorCode
 from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.crop import decode_png, encode_png
-from wristmir_ray.preprocess.stages import RegionCrop
+from wristmir_ray.preprocess.regions import RegionCrop
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Current, Extractor, Sighting, answer
