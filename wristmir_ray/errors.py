@@ -89,7 +89,9 @@ class ErrorCode(StrEnum):
     """Header, table and report disagree on the patient's side."""
     DUPLICATE_EXAM = "duplicate_exam"
     IDENTIFIED = "identified"
-    """The de-identification gate found a patient identifier in the header."""
+    """The de-identification gate found direct identifiers in the header: quarantine."""
+    BURNED_IN_TEXT = "burned_in_text"
+    """The gate found what may be lines of text in the pixels, or the header says so: quarantine."""
 
     # mining
     EMPTY_REPORT = "empty_report"
@@ -117,6 +119,10 @@ class ErrorCode(StrEnum):
     """The detector did not find this bone: a fact, not a failure."""
     STAGE_FAILED = "stage_failed"
     """A stage raised on this row; the message names the exception's type alone."""
+
+
+QUARANTINE = (ErrorCode.IDENTIFIED, ErrorCode.BURNED_IN_TEXT)
+"""Rejects that a person may look at and release."""
 
 
 class Reject(Exception):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.fakes import counting_decode
+from tests.overlays import fonts, text
 from tests.unit.imaging import samples
 from wristmir_ray import storage
 from wristmir_ray.ingest.config import IngestConfig, MetadataColumns, MetadataConfig, ReportsConfig
@@ -38,6 +39,19 @@ class GrowingArchive:
             file = self.file(n)
             file.write_bytes(data)
             os.utime(file, (1_700_000_000, 1_700_000_000 + n))
+
+    def add_held(self, named: int, written: int) -> None:
+        """Add an object whose header names a person (odd number), and one with a line of text in it (even)."""
+        self.add(named, written)
+        picture = np.roll(samples.pixels(12, 40, 40), named, axis=1)
+        header = samples.dataset(picture, SOPInstanceUID=f"1.2.{named}", PatientName="Musterfrau^Erika")
+        self.file(named).write_bytes(samples.write(header))
+        pixels = np.full((120, 260), 900, np.uint16)
+        mask = text.block(["MUSTERFRAU, ERIKA"], fonts.DEVELOPED["DejaVu Sans"], 12)
+        pixels[20 : 20 + mask.shape[0], 30 : 30 + mask.shape[1]][mask > 128] = 4000
+        self.file(written).write_bytes(samples.png(pixels << 4))
+        for n in (named, written):
+            os.utime(self.file(n), (1_700_000_000, 1_700_000_000 + n))
 
     def file(self, number: int) -> Path:
         return self.images / f"{number:03d}.{'dcm' if number % 2 else 'png'}"

@@ -14,7 +14,7 @@ import pytest
 from jobs import ingest
 from tests.unit.imaging import samples
 from wristmir_ray import keys, storage
-from wristmir_ray.ingest.config import IngestConfig, MetadataColumns, MetadataConfig, ReportsConfig
+from wristmir_ray.ingest.config import GateConfig, IngestConfig, MetadataColumns, MetadataConfig, ReportsConfig
 from wristmir_ray.ingest.pipeline import run
 from wristmir_ray.schemas import EXAMS, REPORTS
 
@@ -91,6 +91,7 @@ def test_every_object_ends_as_one_row(tmp_path: Path) -> None:
     assert summary.rows == len(expected)
     assert summary.rejects == dict(Counter(e for e in expected.values() if e))
     assert summary.facts["exams_with_report"] == 2
+    assert summary.facts["quarantine"] == {"identified": 1, "burned_in_text": 0}
     assert rows["0.png"]["patient_id"] == rows["1.png"]["patient_id"] == rows["copy.png"]["patient_id"]
     assert rows["0.png"]["split"] == rows["1.png"]["split"]
     reports = storage.read_table(config.root, REPORTS).to_pylist()
@@ -124,6 +125,22 @@ def test_the_second_run_is_skipped_and_a_changed_archive_is_not(tmp_path: Path) 
     assert third.rows == first.rows + 1
     again = storage.read_table(config.root, EXAMS, first.runs["exams"], good_only=False)
     assert again.equals(before)
+
+
+def test_a_person_releases_from_quarantine(tmp_path: Path) -> None:
+    _archive(tmp_path / "images")
+    config = _config(tmp_path)
+    first = run(config)
+    held = _rows(config.root)["named.dcm"]
+    assert (held["error"], held["error_message"]) == ("identified", "the header holds PatientName")
+    (tmp_path / "release.txt").write_text(f"{held['source_id']}  # made up\n")
+    second = run(config.with_(deid=GateConfig(release=str(tmp_path / "release.txt"))))
+    assert second.runs["sources"] == first.runs["sources"], "a release reads nothing"
+    assert second.runs["exams"] != first.runs["exams"]
+    row = _rows(config.root)["named.dcm"]
+    assert row["error"] == "duplicate_exam"  # header.dcm holds the same instance: no longer a matter of names
+    assert second.facts["quarantine"] == {"identified": 0, "burned_in_text": 0}
+    assert second.facts["released"] == 1
 
 
 def test_files_that_pydicom_ships(tmp_path: Path) -> None:
@@ -162,6 +179,7 @@ def test_real_radiographs(tmp_path: Path, real_data: Path) -> None:
         (["--reports.columns.text", "Befund"], "Befund"),
         (["--split.test_share", "0.95"], "test_share"),
         (["--decode.body_parts", "("], "body_parts"),
+        (["--deid.release", "gone.txt"], "gone.txt"),
     ],
 )
 def test_impossible_runs_say_why(
@@ -199,6 +217,14 @@ def test_the_manifest_says_where_rows_came_from(tmp_path: Path) -> None:
     config = _config(tmp_path)
     summary = run(config)
     manifest = storage.published(config.root, "exams")
-    assert set(manifest.inputs) == {"objects", "metadata", "reports", "hash_key", "unreadable", "sources"}
+    assert set(manifest.inputs) == {
+        "objects",
+        "metadata",
+        "reports",
+        "released",
+        "hash_key",
+        "unreadable",
+        "sources",
+    }
     assert json.loads(json.dumps(manifest.config))["images"] == config.images
     assert summary.runs["exams"] == summary.runs["reports"] == manifest.run_id

@@ -29,6 +29,10 @@ def _exams(archive: GrowingArchive, root: str) -> dict[str, dict[str, object]]:
     return {Path(r["source_uri"]).stem: r for r in rows}
 
 
+def _good(archive: GrowingArchive, root: str) -> list[str]:
+    return storage.read_table(str(archive.folder / root), EXAMS, columns=["source_uri"])["source_uri"].to_pylist()
+
+
 def test_only_what_is_new_is_decoded(archive: GrowingArchive) -> None:
     first, decoded = archive.ingest("grown")
     assert (decoded, _facts(first.facts)) == (12, (12, 0, 12))
@@ -126,6 +130,51 @@ def test_other_settings_read_everything_and_the_former_ones_nothing(archive: Gro
     again, decoded = archive.ingest("grown")
     assert (decoded, again.facts["taken_over"]) == (1, 12)
     assert len({first.runs["sources"], other.runs["sources"], again.runs["sources"]}) == 3
+
+
+def test_what_is_held_stays_held_and_is_released_without_being_read_again(archive: GrowingArchive) -> None:
+    archive.add_held(13, 14)
+    archive.write_tables(20)
+    first, decoded = archive.ingest("grown")
+    rows = _exams(archive, "grown")
+    held = {name: row["error"] for name, row in rows.items() if row["error"]}
+    assert (decoded, held) == (14, {"013": "identified", "014": "burned_in_text"})
+    assert first.facts["quarantine"] == {"identified": 1, "burned_in_text": 1}
+    archive.add(15, 16)
+    second, decoded = archive.ingest("grown")
+    assert (decoded, _facts(second.facts)) == (2, (16, 14, 2))
+    rows = _exams(archive, "grown")
+    assert {name: row["error"] for name, row in rows.items() if row["error"]} == held, "taken over, and held as before"
+    assert not {"013", "014"} & {Path(u).stem for u in _good(archive, "grown")}
+
+    release = archive.folder / "release.txt"
+    release.write_text(f"{rows['013']['source_id']}  # an invented name\n")
+    third, decoded = archive.ingest("grown", deid={"release": str(release)})
+    assert (decoded, third.facts["released"], third.facts["quarantine"]["identified"]) == (0, 1, 0)
+    assert third.runs["sources"] == second.runs["sources"]
+    rows = _exams(archive, "grown")
+    assert (rows["013"]["error"], rows["014"]["error"]) == (None, "burned_in_text")
+    assert rows["013"]["report_id"] is not None
+    archive.ingest("whole", deid={"release": str(release)})
+    assert archive.same("grown", "whole")
+
+    archive.file(13).touch()
+    fourth, decoded = archive.ingest("grown", deid={"release": str(release)})
+    assert (decoded, fourth.facts["released"]) == (1, 0), "another object has another id, and is judged again"
+    assert _exams(archive, "grown")["013"]["error"] == "identified"
+
+
+def test_another_gate_judges_everything_again(archive: GrowingArchive) -> None:
+    archive.add_held(13, 14)
+    first, _ = archive.ingest("grown")
+    second, decoded = archive.ingest("grown", deid={"burned_in_text": False})
+    assert decoded == 14
+    assert second.facts["quarantine"] == {"identified": 1, "burned_in_text": 0}
+    assert _exams(archive, "grown")["014"]["error"] is None
+    assert not {*first.runs.values()} & {*second.runs.values()}
+    third, decoded = archive.ingest("grown")
+    assert (decoded, third.runs) == (0, first.runs)
+    assert _exams(archive, "grown")["014"]["error"] == "burned_in_text"
 
 
 def test_another_secret_reads_everything(archive: GrowingArchive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """What may be tuned about pixels. One EnhanceConfig serves training, indexing and queries alike."""
 
 import re
+from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from wristmir_ray.config import Section
 
@@ -33,11 +35,48 @@ class DecodeConfig(Section):
         ),
         description="body parts that may show a wrist: matched whole against the upper-case letters of the header",
     )
-    reject_identified: bool = Field(True, description="reject an image whose header seems to hold a patient's name")
-    deidentified_names: re.Pattern[str] = Field(
-        re.compile(r"(ANON|DE-?IDENT|DEID|PSEUDO|PHANTOM|UNKNOWN|REMOVED|TEST|PATIENT|SUBJECT|CASE|NO ?NAME|X+\b).*"),
-        description="names that de-identification leaves behind: matched from the start, upper case",
+
+
+class Identifier(StrEnum):
+    """Kinds of direct identifiers in a header; `imaging.identifiers` lists the attributes of each."""
+
+    PATIENT_NAME = "patient_name"
+    RELATIVE = "relative"
+    STAFF = "staff"
+    """Physicians, operators, readers, writers."""
+    BIRTH_DATE = "birth_date"
+    CONTACT = "contact"
+    """Addresses, telephone numbers, mail."""
+    OTHER_ID = "other_id"
+    COMMENT = "comment"
+    INSTITUTION_ADDRESS = "institution_address"
+    INSTITUTION_NAME = "institution_name"
+    PRIVATE = "private"
+    BURNED_IN = "burned_in"
+    """BurnedInAnnotation, where it says YES."""
+
+
+class DeidConfig(Section):
+    """What sends an image to quarantine. The default suits an archive that is said to be de-identified."""
+
+    quarantine: tuple[Identifier, ...] = Field(
+        tuple(k for k in Identifier if k is not Identifier.INSTITUTION_NAME),
+        description="kinds of attributes that quarantine; a hospital's name alone is kept by many archives "
+        "(PS3.15 E.3.7), so institution_name is to be asked for",
     )
+    ignore: tuple[str, ...] = Field((), description="DICOM keywords let through, e.g. [ImageComments]")
+    private_groups: tuple[Annotated[str, AfterValidator(str.upper)], ...] = Field(
+        (), description="odd groups, e.g. ['0009'], in which any value quarantines; what others hold is not known"
+    )
+    dummies: re.Pattern[str] = Field(
+        re.compile(
+            r"(ANON|DE-?ID(?!R)|PSEUDO|PHANTOM|DUMMY|REDACT|REMOVED|DELETED|UNKNOWN|NOT? ?(NAME|GIVEN|KNOWN|SPEC|AVAIL)"
+            r"|N/A\b|(TEST|PATIENT|SUBJECT|CASE|NAME|NONE|NULL|NIL|NO|X+)(?![^\W\d_])).*"
+        ),
+        description="values that de-identification leaves behind: matched from the start, upper case",
+    )
+    burned_in_text: bool = Field(True, description="look for lines of small letters or figures in the pixels")
+    min_score: float = Field(0.5, ge=0, le=1, description="a line of at least this score is text")
 
 
 class EnhanceConfig(Section):

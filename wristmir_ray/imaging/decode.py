@@ -22,7 +22,7 @@ def decode(data: bytes, config: DecodeConfig) -> Radiograph:
     Raises:
         Reject: empty_file, unknown_format, corrupt_image, no_pixels, unsupported_encoding,
             colour_image, multi_frame, image_too_large, image_too_small, no_contrast,
-            not_radiograph, not_wrist, identified. The message holds no header text.
+            not_radiograph, not_wrist. The message holds no header text.
     """
     if not data:
         raise Reject(ErrorCode.EMPTY_FILE, "the file holds no bytes")

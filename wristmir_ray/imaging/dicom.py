@@ -97,7 +97,7 @@ def _check_deflated(data: bytes, config: DecodeConfig) -> None:
 def _decode(ds: Dataset, cut: bool, config: DecodeConfig) -> Radiograph:
     if cut and not any(name in ds for name in _PIXELS):
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the file ends before its image")
-    header = read_header(ds, config)
+    header = read_header(ds)
     _check_content(ds, header, config)
     rows, cols = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
     if not rows or not cols:
@@ -125,8 +125,6 @@ def _check_content(ds: Dataset, header: Header, config: DecodeConfig) -> None:
     samples, photometric = int(ds.get("SamplesPerPixel") or 1), text(ds, "PhotometricInterpretation")
     if samples > 1 or photometric not in {"MONOCHROME1", "MONOCHROME2", None}:
         raise Reject(ErrorCode.COLOUR_IMAGE, "not a MONOCHROME image")
-    if header.identified and config.reject_identified:
-        raise Reject(ErrorCode.IDENTIFIED, "the patient's name in the header looks like a person's")
 
 
 def _stored_bits(ds: Dataset) -> int:

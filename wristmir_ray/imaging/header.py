@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from wristmir_ray.anatomy import Sex, Side, View
 from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging.identifiers import held_values
 from wristmir_ray.imaging.radiograph import Header
 
 _SIDES = {"L": Side.LEFT, "LEFT": Side.LEFT, "R": Side.RIGHT, "RIGHT": Side.RIGHT}
@@ -42,13 +43,12 @@ def text(ds: Dataset, keyword: str) -> str | None:
     return out or None
 
 
-def read_header(ds: Dataset, config: DecodeConfig) -> Header:
+def read_header(ds: Dataset) -> Header:
     """Return the header's facts; None for each that is absent or malformed."""
-    patient_id = text(ds, "PatientID")
     study_date = _date(text(ds, "StudyDate"))
     return Header(
         sop_instance_uid=text(ds, "SOPInstanceUID"),
-        patient_id=patient_id,
+        patient_id=text(ds, "PatientID"),
         accession=text(ds, "AccessionNumber"),
         laterality=_SIDES.get((text(ds, "ImageLaterality") or text(ds, "Laterality") or "").upper()),
         view=_view(ds),
@@ -57,7 +57,7 @@ def read_header(ds: Dataset, config: DecodeConfig) -> Header:
         study_date=study_date,
         modality=text(ds, "Modality"),
         body_part=text(ds, "BodyPartExamined"),
-        identified=is_identified(text(ds, "PatientName"), patient_id, config),
+        held=held_values(ds),
     )
 
 
@@ -65,15 +65,6 @@ def shows_wrist(body_part: str | None, config: DecodeConfig) -> bool:
     """Return whether a wrist may be seen in this body part; true where none is named."""
     letters = re.sub(r"[^A-Z]", "", (body_part or "").upper())
     return not letters or config.body_parts.fullmatch(letters) is not None
-
-
-def is_identified(name: str | None, patient_id: str | None, config: DecodeConfig) -> bool:
-    """Return whether a PatientName looks like a person's: Family^Given, not what de-identification leaves."""
-    family, _, rest = (name or "").partition("^")
-    given = rest.partition("^")[0]
-    if name == patient_id or not (re.search(r"[^\W\d_]", family) and re.search(r"[^\W\d_]", given)):
-        return False
-    return config.deidentified_names.match((name or "").upper()) is None
 
 
 def _view(ds: Dataset) -> View | None:

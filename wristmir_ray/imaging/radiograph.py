@@ -7,6 +7,7 @@ import numpy as np
 
 from wristmir_ray import keys
 from wristmir_ray.anatomy import Sex, Side, View
+from wristmir_ray.imaging.identifiers import Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Header:
     study_date: datetime.date | None = None
     modality: str | None = None
     body_part: str | None = None
-    identified: bool = False
-    """The header seems to hold a patient's name."""
+    held: tuple[Held, ...] = ()
+    """What attributes of the de-identification profile hold: the gate judges it (`deid`)."""
 
 
 @dataclass(frozen=True, slots=True)

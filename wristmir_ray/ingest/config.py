@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from wristmir_ray.anatomy import Sex, Side, View
 from wristmir_ray.config import JobConfig, PoolConfig, Section
-from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 
 
 def _folded(value: Any) -> Any:
@@ -79,6 +79,15 @@ class ReportsConfig(TableFile):
     columns: ReportColumns = ReportColumns()
 
 
+class GateConfig(DeidConfig):
+    """The de-identification gate, and what a person has let through it."""
+
+    release: str | None = Field(
+        None,
+        description="text file, local or s3://, of source ids, one a line, # for comments: a person looked at these",
+    )
+
+
 class SplitConfig(Section):
     """Shares of patients; the rest trains. A patient is in one split, whatever the archive's order."""
 
@@ -130,6 +139,7 @@ class IngestConfig(JobConfig):
     metadata: MetadataConfig = MetadataConfig()
     reports: ReportsConfig = ReportsConfig()
     decode: DecodeConfig = DecodeConfig()
+    deid: GateConfig = GateConfig()
     split: SplitConfig = SplitConfig()
     assume_view: View | None = Field(
         None, description="view of an image of which neither header nor table names one; null rejects it"

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wristmir_ray import keys, shards, storage, tablerun
-from wristmir_ray.errors import ErrorCode, Reject
+from wristmir_ray.errors import QUARANTINE, ErrorCode, Reject
 from wristmir_ray.ingest.config import IngestConfig
 from wristmir_ray.ingest.merge import MERGED, merge
 from wristmir_ray.ingest.objects import Objects
+from wristmir_ray.ingest.release import release
 from wristmir_ray.ingest.sidecar import TEXTS, spill_reports, whole_reports
 from wristmir_ray.job import Summary
 from wristmir_ray.schemas import EXAMS, REPORTS, SOURCES, Table, conform
@@ -46,7 +47,13 @@ class Spills:
 
 
 def publish_exams(
-    config: IngestConfig, run: tablerun.TableRun, key: bytes, objects: Objects, sources: str, folder: str
+    config: IngestConfig,
+    run: tablerun.TableRun,
+    key: bytes,
+    objects: Objects,
+    sources: str,
+    released: frozenset[str],
+    folder: str,
 ) -> Summary:
     """Publish EXAMS and REPORTS of an archive.
 
@@ -56,6 +63,7 @@ def publish_exams(
         key: the secret.
         objects: all objects of the archive.
         sources: run id of SOURCES.
+        released: source ids that a person let through the de-identification gate.
         folder: where spills are written.
 
     Raises:
@@ -64,15 +72,17 @@ def publish_exams(
     started = time.monotonic()
     storage.check_writable(config.root)
     spills = Spills(folder)
+    facts: Counter[str] = Counter()
     spill_reports(config.reports, key, spills.texts)
     for part in key_ranges(objects.rows.num_rows):
         where = within("source_id", part)
         read = storage.read_table(config.root, SOURCES, sources, good_only=False, where=where)
-        rows = merge(objects.rows.read(part), read, config.assume_view, config.split)
+        judged, lifted = release(read, released)
+        facts["released"] += lifted
+        rows = merge(objects.rows.read(part), judged, config.assume_view, config.split)
         _send(rows, spills)
     find_doubles(spills.copies, spills.doubles)
     attach_reports(spills)
-    facts: Counter[str] = Counter()
     exams = _write(run, EXAMS, _exams(spills, facts))
     reports = _write(run, REPORTS, (_as_reports(rows) for rows in spills.used.ranges()))
     return tablerun.publish(run, NAMES, [exams, reports], _metrics(facts, spills.patients), started)
@@ -119,6 +129,7 @@ def _exams(spills: Spills, facts: Counter[str]) -> Iterator[pa.Table]:
         double = pc.is_in(rows["source_id"], value_set=spills.doubles.read(part)["source_id"])
         for name, value in reject.items():
             rows = rows.set_column(rows.schema.get_field_index(name), name, pc.if_else(double, value, rows[name]))
+        facts.update(f"error {code}" for code in rows["error"].drop_null().to_pylist())
         _count(rows.filter(pc.is_null(rows["error"])), spills.patients, facts)
         yield rows
 
@@ -131,7 +142,7 @@ def _count(good: pa.Table, patients: Spill, facts: Counter[str]) -> None:
 
 
 def _metrics(facts: Counter[str], patients: Spill) -> dict[str, Any]:
-    """Return counts of good rows: exams a split, patients, exams with a report, conflicts by field."""
+    """Return counts of good rows (a split, patients, with a report, conflicts by field), of held and released ones."""
 
     def named(kind: str) -> dict[str, int]:
         return {k.removeprefix(kind): n for k, n in sorted(facts.items()) if k.startswith(kind)}
@@ -141,6 +152,8 @@ def _metrics(facts: Counter[str], patients: Spill) -> dict[str, Any]:
         "patients": sum(pc.count_distinct(rows["patient_id"]).as_py() for rows in patients.ranges()),
         "exams_with_report": facts["with_report"],
         "conflicts": named("conflict "),
+        "quarantine": {code.value: facts[f"error {code.value}"] for code in QUARANTINE},
+        "released": facts["released"],
     }
 
 

@@ -15,7 +15,7 @@ import ray.data
 from wristmir_ray import dicomweb, keys, raydata, storage, tablerun
 from wristmir_ray.errors import ErrorCode
 from wristmir_ray.imaging.decode import decode
-from wristmir_ray.ingest import exams, listing, qido, sidecar, stages, takeover
+from wristmir_ray.ingest import exams, listing, qido, release, sidecar, stages, takeover
 from wristmir_ray.ingest.config import IngestConfig
 from wristmir_ray.ingest.objects import Objects, find_objects
 from wristmir_ray.ingest.tablefile import file_digest
@@ -46,14 +46,19 @@ def run(config: IngestConfig, decode: stages.Decode = decode) -> Summary:
 
 def ingest(config: IngestConfig, key: bytes, decode: stages.Decode, found: Iterable[listing.Found]) -> Summary:
     """Read what is new of these objects, merge, and publish; see `run`."""
+    released = release.read_release(config.deid.release)
     with _scratch(config) as folder:
-        digests = {"metadata": file_digest(config.metadata), "reports": file_digest(config.reports)}
+        digests = {
+            "metadata": file_digest(config.metadata),
+            "reports": file_digest(config.reports),
+            "released": release.digest(released),
+        }
         objects = _objects(config, key, folder, found)
         plan = takeover.plan(config, key, objects, folder)
         sources, taken_over = read_sources(config, key, plan, decode)
         work = _exams_run(config, key, {"objects": objects.digest, **digests}, sources)
         done = tablerun.already_published(work, exams.NAMES) or exams.publish_exams(
-            config, work, key, objects, sources.runs[SOURCES.name], folder
+            config, work, key, objects, sources.runs[SOURCES.name], released, folder
         )
     read = sources.rows - taken_over
     return replace(
@@ -120,7 +125,7 @@ def build(
         limit = config.dicomweb.max_connections
         fetched |= {"access": qido.access(config.dicomweb), "readers": min(limit, stages.READERS)}
         bounded = {"compute": ray.data.TaskPoolStrategy(size=max(1, limit // stages.READERS))}
-    decoding = {"config": config.decode, "key": key, "decode": decode}
+    decoding = {"config": config.decode, "gate": config.deid, "key": key, "decode": decode}
     return objects.map_batches(stages.fetch, fn_kwargs=fetched, **pool, **bounded).map_batches(
         stages.decode_images, fn_kwargs=decoding, **pool
     )
@@ -128,8 +133,8 @@ def build(
 
 def _exams_run(config: IngestConfig, key: bytes, digests: dict[str, str], sources: Summary) -> tablerun.TableRun:
     """Return what EXAMS and REPORTS depend on: what was read by its content, whichever runs it came from."""
-    names = {"decode", "split", "assume_view", "max_file_mib", "metadata", "reports"}
-    paths: Any = {"metadata": {"path"}, "reports": {"path"}}
+    names = {"decode", "deid", "split", "assume_view", "max_file_mib", "metadata", "reports"}
+    paths: Any = {"metadata": {"path"}, "reports": {"path"}, "deid": {"release"}}
     return tablerun.TableRun(
         job="ingest",
         config=config,

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from wristmir_ray import dicomweb, keys
 from wristmir_ray.errors import reject_columns
-from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging import deid
+from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.decode import Radiograph, decode
 from wristmir_ray.schemas import SOURCES, conform
 from wristmir_ray.sources import read_source
@@ -48,11 +49,15 @@ def fetch(
     return batch
 
 
-def decode_images(batch: pa.Table, *, config: DecodeConfig, key: bytes, decode: Decode = decode) -> pa.Table:
+def decode_images(
+    batch: pa.Table, *, config: DecodeConfig, gate: DeidConfig, key: bytes, decode: Decode = decode
+) -> pa.Table:
     """Decode every image that was read, and keep what is known of it instead of its bytes. 1:1.
 
+    What the de-identification gate holds keeps its facts beside its code: a person may release it.
+
     Columns: source_id, source_uri, data, error columns -> SOURCES.
-    Rejects: every code of `imaging.decode`.
+    Rejects: every code of `imaging.decode`; identified, burned_in_text.
     """
     rows: list[dict[str, Any]] = []
     for row in batch.drop_columns("data").to_pylist():
@@ -60,7 +65,9 @@ def decode_images(batch: pa.Table, *, config: DecodeConfig, key: bytes, decode: 
         out = {name: row[name] for name in ("source_id", "source_uri", *_ERRORS)}
         if row["error"] is None:
             try:
-                out |= _facts(decode(data.as_py(), config), key)
+                image = decode(data.as_py(), config)
+                out |= _facts(image, key)
+                deid.check(image, gate)
             except Exception as e:
                 out |= reject_columns(e, "decode")
         rows.append(out)

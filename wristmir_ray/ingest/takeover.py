@@ -1,10 +1,12 @@
 """What an earlier run has read already: an unchanged object is never read again.
 
-A run of SOURCES depends on the objects, on how they are decoded, on the secret and on the code, and
-on no table. The next run of the same kind takes its rows over, but for those of objects that are
-gone, and those that could not be read, which are tried again.
+A run of SOURCES depends on the objects, on how they are decoded and what the de-identification gate
+asks, on the secret and on the code, and on no table. The next run of the same kind takes its rows over,
+what is held included, but for those of objects that are gone, and those that could not be read, which
+are tried again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +66,7 @@ def plan(config: IngestConfig, key: bytes, objects: Objects, folder: str) -> Pla
         storage.point_to(config.root, SOURCES.name, earlier.run_id)
         return Plan(None, earlier, new, [], earlier.rows)
     inputs = {"objects": objects.digest, "hash_key": secret, "taken_from": earlier.run_id if earlier else ""}
-    run = tablerun.TableRun(JOB, config, {"decode": _decode(config)}, code, inputs)
+    run = tablerun.TableRun(JOB, config, _reading(config.model_dump(mode="json")), code, inputs)
     if storage.find_run(config.root, SOURCES.name, run.run_id):
         return Plan(run, earlier, new, [], 0)
     carried, taken_over = [], 0
@@ -80,8 +82,9 @@ def plan(config: IngestConfig, key: bytes, objects: Objects, folder: str) -> Pla
     return Plan(run, earlier, new, carried, taken_over)
 
 
-def _decode(config: IngestConfig) -> dict[str, Any]:
-    return config.decode.model_dump(mode="json")
+def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a row of SOURCES depends on: what a person released changes none."""
+    return {"decode": config["decode"], "deid": {k: v for k, v in config["deid"].items() if k != "release"}}
 
 
 def _earlier(config: IngestConfig, code: str, secret: str) -> storage.Manifest | None:
@@ -94,7 +97,7 @@ def _earlier(config: IngestConfig, code: str, secret: str) -> storage.Manifest |
         for m in runs
         if m
         and (m.code, m.schema, m.inputs["hash_key"]) == (code, SOURCES.fingerprint, secret)
-        and m.config["decode"] == _decode(config)
+        and _reading(m.config) == _reading(config.model_dump(mode="json"))
     ]
     if not alike:
         return None

@@ -16,7 +16,9 @@ class ServeArgs(Section):
         None, description="run of the encoder; default the published one, which must be the one the index was built by"
     )
     reject_identified: bool = Field(
-        False, description="refuse an upload whose header names a patient; a clinic's own files do, and none is kept"
+        False,
+        description="refuse an upload whose header holds direct identifiers (ingest's default profile); a clinic's own "
+        "files do, and none is kept",
     )
     runtime: RuntimeConfig | None = Field(
         None, description="what the detectors of uploads run on; default what the archive's ran on"

@@ -16,9 +16,10 @@ import numpy as np
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.errors import Reject
-from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
+from wristmir_ray.imaging.deid import check_header
 from wristmir_ray.preprocess import extractor
 from wristmir_ray.preprocess.extractor import Locate
 from wristmir_ray.preprocess.oddities import MESSAGES
@@ -71,17 +72,21 @@ class Extractor:
     Args:
         locate: `extract_regions` with its detectors and settings bound: uint8 (H, W), side -> regions.
         config: what may be decoded.
+        gate: what the header must not hold; None asks nothing.
     """
 
-    def __init__(self, locate: Locate, config: DecodeConfig) -> None:
+    def __init__(self, locate: Locate, config: DecodeConfig, gate: DeidConfig | None = None) -> None:
         self._locate = locate
         self._config = config
+        self._gate = gate
 
     def __call__(self, image: bytes) -> Sighting | api.Problem:
         """Return the regions found, or the problem of an image that the pipeline would reject."""
         started = time.perf_counter()
         try:
             radiograph = decode(image, self._config)
+            if self._gate and radiograph.header:
+                check_header(radiograph.header, self._gate)
         except Reject as e:
             return problems.rejected_upload(e)
         decoded = time.perf_counter()
@@ -105,8 +110,9 @@ def load_extractor(args: ServeArgs, pins: Pins) -> Extractor:
         NotPublished: the crops or their detectors are gone.
     """
     crops = storage.published(args.root, CROPS.name, pins.crops)
-    decoding = {**crops.config["decode"], "reject_identified": args.reject_identified}
-    return Extractor(extractor.load_extractor(args.root, pins.crops, args.runtime), DecodeConfig(**decoding))
+    gate = DeidConfig() if args.reject_identified else None
+    locate = extractor.load_extractor(args.root, pins.crops, args.runtime)
+    return Extractor(locate, DecodeConfig(**crops.config["decode"]), gate)
 
 
 def pixel_box(box: Box) -> api.PixelBox:

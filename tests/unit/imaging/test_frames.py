@@ -130,7 +130,7 @@ def test_what_another_encoder_wrote(file: Path) -> None:
 
 
 def _shipped(name: str) -> Radiograph:
-    anything = DecodeConfig(modalities=("MR", "NM", "OT"), body_parts=re.compile(".*"), reject_identified=False)
+    anything = DecodeConfig(modalities=("MR", "NM", "OT"), body_parts=re.compile(".*"))
     return decode((Path(pydicom.__file__).parent / "data/test_files" / name).read_bytes(), anything)
 
 

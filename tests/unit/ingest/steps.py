@@ -11,6 +11,7 @@ from wristmir_ray.ingest import listing, stages
 from wristmir_ray.ingest.config import IngestConfig, SplitConfig
 from wristmir_ray.ingest.merge import merge
 from wristmir_ray.ingest.objects import OBJECTS, find_objects
+from wristmir_ray.ingest.release import release
 from wristmir_ray.ingest.sidecar import METADATA
 from wristmir_ray.schemas import SOURCES
 from wristmir_ray.spill import Spill
@@ -31,7 +32,7 @@ def read(rows: pa.Table, **config: Any) -> pa.Table:
     settings = IngestConfig(root="unused", images="unused", **config)
     wanted = rows.filter(pa.compute.is_null(rows["unread"])).select(listing.LISTING.names)
     batch = stages.fetch(wanted, max_bytes=2**20)
-    out = stages.decode_images(batch, config=settings.decode, key=KEY)
+    out = stages.decode_images(batch, config=settings.decode, gate=settings.deid, key=KEY)
     assert out.schema == SOURCES.schema
     assert out["source_id"].to_pylist() == wanted["source_id"].to_pylist()
     return out
@@ -41,10 +42,11 @@ def ingest(
     folder: Path,
     known: Mapping[str, Mapping[str, Any]] | None = None,
     assume: View | None = View.PA,
+    released: frozenset[str] = frozenset(),
     **config: Any,
 ) -> dict[str, dict[str, Any]]:
     """File name -> merged row."""
     found = objects(str(folder), known or {}, folder / ".scratch")
-    merged = merge(found, read(found, **config), assume, SplitConfig())
+    merged = merge(found, release(read(found, **config), released)[0], assume, SplitConfig())
     assert merged["source_id"].to_pylist() == found["source_id"].to_pylist()
     return {Path(r["source_uri"]).name: r for r in merged.to_pylist()}

@@ -11,8 +11,9 @@ from tests.unit.ingest.steps import KEY, ingest, objects, read
 from wristmir_ray import keys
 from wristmir_ray.anatomy import View
 from wristmir_ray.errors import SchemaError
+from wristmir_ray.imaging.config import Identifier
 from wristmir_ray.ingest import stages
-from wristmir_ray.ingest.config import SplitConfig
+from wristmir_ray.ingest.config import GateConfig, SplitConfig
 from wristmir_ray.ingest.merge import MERGED, merge
 from wristmir_ray.ingest.objects import OBJECTS
 from wristmir_ray.schemas import SOURCES
@@ -121,6 +122,42 @@ def test_bad_objects_leave_their_neighbours(tmp_path: Path) -> None:
         "text": "unknown_format",
         "big": "image_too_large",
     }
+
+
+def test_quarantine_and_release(tmp_path: Path) -> None:
+    text = samples.dicom(BurnedInAnnotation="YES", SOPInstanceUID="1.2.9")
+    lateral = samples.dicom(PatientName="Musterfrau^Erika", SOPInstanceUID="1.2.8", ViewPosition="LL")
+    named = samples.dicom(PatientName="Musterfrau^Erika")
+    _write(tmp_path, named=named, text=text, lateral=lateral, good=samples.dicom(), cut=b"cut")
+    rows = ingest(tmp_path)
+    assert {n: (r["error"], r["error_stage"]) for n, r in rows.items()} == {
+        "named": ("identified", "decode"),
+        "text": ("burned_in_text", "decode"),
+        "lateral": ("identified", "decode"),
+        "good": (None, None),
+        "cut": ("unknown_format", "decode"),
+    }
+    assert "Musterfrau" not in str({k: v for row in rows.values() for k, v in row.items() if k != "source_uri"})
+    released = frozenset(rows[n]["source_id"] for n in ("named", "lateral", "good", "cut"))
+    again = ingest(tmp_path, released=released)
+    assert {n: r["error"] for n, r in again.items()} == {
+        "named": None,
+        "text": "burned_in_text",
+        "lateral": "view_not_pa",
+        "good": None,
+        "cut": "unknown_format",
+    }
+    columns = {k: v for k, v in again["named"].items() if not k.startswith("source")}
+    assert columns == {k: v for k, v in again["good"].items() if not k.startswith("source")}
+
+
+def test_the_gate_asks_what_it_is_told_to(tmp_path: Path) -> None:
+    _write(tmp_path, a=samples.dicom(PatientName="Musterfrau^Erika", InstitutionName="Kinderklinik"))
+    codes = [
+        ingest(tmp_path, deid=GateConfig(quarantine=kinds))["a"]["error"]
+        for kinds in ((), (Identifier.STAFF,), (Identifier.PATIENT_NAME,), (Identifier.INSTITUTION_NAME,))
+    ]
+    assert codes == [None, None, "identified", "identified"]
 
 
 def test_what_is_not_to_be_read_is_said_without_its_address(tmp_path: Path) -> None:

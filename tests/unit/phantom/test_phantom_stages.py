@@ -9,7 +9,8 @@ import pytest
 from tests.unit.phantom.samples import case
 from wristmir_ray.anatomy import Presence, Side, View
 from wristmir_ray.errors import ConfigError
-from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging import deid
+from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.phantom import archive, formats
 from wristmir_ray.phantom.case import BoneFinding, Case
@@ -90,7 +91,7 @@ def test_the_decoder_reads_the_header_and_sees_bright_bone(age: float) -> None:
         child.study_date,
     )
     assert header.age_years == pytest.approx(age, abs=1.0)
-    assert not header.identified
+    deid.check_header(header, DeidConfig())
 
 
 def test_sealed_reports_are_their_own() -> None:

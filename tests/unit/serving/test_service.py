@@ -5,10 +5,11 @@ import asyncio
 import numpy as np
 import pytest
 
+from tests.unit.imaging import samples
 from tests.unit.serving.fake_graph import EXAM, FakeGraph
 from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.errors import ErrorCode
-from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.crop import decode_png, encode_png
 from wristmir_ray.preprocess.oddities import MESSAGES
 from wristmir_ray.preprocess.regions import RegionCrop
@@ -43,6 +44,15 @@ def test_an_unusable_upload_is_a_problem(data: bytes, status: int, code: str) ->
     found = Extractor(lambda _, side: [WRIST], DecodeConfig())(data)
     assert isinstance(found, api.Problem)
     assert (found.status, found.code) == (status, code)
+
+
+@pytest.mark.parametrize(("gate", "code"), [(DeidConfig(), "identified"), (None, "no_wrist")])
+def test_an_upload_that_names_its_patient(gate: DeidConfig | None, code: str) -> None:
+    named = samples.dicom(PatientName="Musterfrau^Erika")
+    found = Extractor(lambda _, side: [RADIUS], DecodeConfig(), gate)(named)
+    assert isinstance(found, api.Problem)
+    assert (found.status, found.code) == (422, code)
+    assert "Musterfrau" not in found.detail
 
 
 def test_too_many_pixels_are_413(png: bytes) -> None:

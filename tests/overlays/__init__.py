@@ -1,0 +1,1 @@
+"""What lies on a radiograph beside the patient: burned-in text, markers, hardware, and how files wear out."""
