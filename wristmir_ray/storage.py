@@ -170,8 +170,16 @@ def delete_tree(uri: str) -> None:
         shutil.rmtree(uri, ignore_errors=True)
         return
     for file in list_files(uri):
-        client, bucket, key = s3_client(file)
+        delete(file)
+
+
+def delete(uri: str) -> None:
+    """Remove one object; nothing there is no error."""
+    if is_s3(uri):
+        client, bucket, key = s3_client(uri)
         client.delete_object(Bucket=bucket, Key=key)
+    else:
+        Path(uri).unlink(missing_ok=True)
 
 
 def check_root(root: str) -> None:
@@ -192,11 +200,7 @@ def check_writable(root: str) -> None:
     probe = join(root, ".probe")
     try:
         (_put if is_s3(root) else _write)(probe, b"")
-        if is_s3(root):
-            client, bucket, key = s3_client(probe)
-            client.delete_object(Bucket=bucket, Key=key)
-        else:
-            Path(probe).unlink()
+        delete(probe)
     except Exception as e:
         raise ConfigError(
             f"cannot write to root {root} ({_reason(e)}); give a writable folder or s3:// prefix"

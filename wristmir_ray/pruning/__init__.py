@@ -1,0 +1,1 @@
+"""Old runs: what no published run was made from is deleted, once asked to."""

@@ -1,0 +1,130 @@
+"""Which runs of a root are needed, and the deletion of the rest.
+
+Needed is every published run, `keep` further ones of each name, and what they were made from, however
+far back. A run that is deleted loses its manifest first: readers never meet half of it.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow.fs as pafs
+
+from wristmir_ray import storage
+from wristmir_ray.job import Summary
+from wristmir_ray.pruning.config import PruneConfig
+
+JOB = "prune_runs"
+WORK = "_work"
+
+Runs = Mapping[str, Mapping[str, "Run"]]
+"""Name -> run id -> run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder of one run, finished or not."""
+
+    name: str
+    run_id: str
+    uri: str
+    manifest: storage.Manifest | None
+    num_bytes: int
+    age_h: float
+    """Since its youngest file was written."""
+
+
+def run(config: PruneConfig) -> Summary:
+    """Find what is not needed, and delete it if `delete` says so.
+
+    Raises:
+        ConfigError: `root` cannot be reached.
+    """
+    started = time.monotonic()
+    runs = find_runs(config.root)
+    kept = needed(config.root, runs, config.keep)
+    every = [r for of_name in runs.values() for r in of_name.values()]
+    old = [r for r in every if (r.name, r.run_id) not in kept and r.age_h >= config.min_age_h]
+    work = [r for r in _folders(storage.join(config.root, WORK)) if r.age_h >= config.work_age_h]
+    if config.delete:
+        for r in [*old, *work]:
+            _delete(r)
+    verb = "deleted" if config.delete else "would_delete"
+    facts = {
+        f"{verb}_runs": [f"{r.name} {r.run_id}" for r in old],
+        f"{verb}_work": [f"{r.name} {r.run_id}" for r in work],
+        f"{verb}_mib": round(sum(r.num_bytes for r in [*old, *work]) / 2**20, 1),
+        "kept_runs": len(every) - len(old),
+    }
+    return Summary(JOB, {}, rows=len(every), seconds=time.monotonic() - started, facts=facts)
+
+
+def find_runs(root: str) -> Runs:
+    """Return every run folder below a root, by name."""
+    fs, path = storage.filesystem(root)
+    names = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    found: dict[str, dict[str, Run]] = {}
+    for folder in names:
+        if not folder.is_file and folder.base_name != WORK:
+            for r in _folders(storage.join(root, folder.base_name), "runs"):
+                manifest = storage.find_run(root, folder.base_name, r.run_id)
+                found.setdefault(folder.base_name, {})[r.run_id] = Run(
+                    folder.base_name, r.run_id, r.uri, manifest, r.num_bytes, r.age_h
+                )
+    return found
+
+
+def needed(root: str, runs: Runs, keep: int) -> set[tuple[str, str]]:
+    """Return (name, run id) of what is published, of `keep` others a name, and of all they were made from.
+
+    Args:
+        root: folder or s3:// prefix.
+        runs: all there are.
+        keep: finished runs of each name beside the published one.
+    """
+    out: set[tuple[str, str]] = set()
+    open_: list[tuple[str, str]] = []
+    for name, of_name in runs.items():
+        current = _published(root, name)
+        others = [r.manifest for r in of_name.values() if r.manifest and r.run_id != current]
+        latest = sorted(others, key=lambda m: m.created, reverse=True)[:keep]
+        open_ += [(name, run_id) for run_id in ([current] if current else []) + [m.run_id for m in latest]]
+    while open_:
+        name, run_id = open_.pop()
+        found = runs.get(name, {}).get(run_id)
+        if found is not None and (name, run_id) not in out:
+            out.add((name, run_id))
+            if found.manifest:
+                open_ += [*found.manifest.inputs.items(), *found.manifest.models.items()]
+    return out
+
+
+def _published(root: str, name: str) -> str | None:
+    try:
+        return str(json.loads(storage.read_bytes(storage.join(root, name, storage.POINTER)))["run_id"])
+    except FileNotFoundError:
+        return None
+
+
+def _folders(uri: str, below: str = "") -> Iterator[Run]:
+    """Yield the run folders at `<uri>/<below>/<run>`, or at `<uri>/<name>/<run>` where `below` is empty."""
+    fs, path = storage.filesystem(storage.join(uri, below))
+    prefix = "s3://" if storage.is_s3(uri) else ""
+    depth = path.rstrip("/").count("/") + (1 if below else 2)
+    files: dict[str, list[pafs.FileInfo]] = {}
+    for info in fs.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True)):
+        parts = info.path.split("/")
+        if info.is_file and len(parts) > depth + 1:
+            files.setdefault("/".join(parts[: depth + 1]), []).append(info)
+    now = time.time()
+    for folder, infos in sorted(files.items()):
+        name, run_id = folder.split("/")[-2:]
+        youngest = max((i.mtime_ns or 0) / 1e9 for i in infos)
+        yield Run(name, run_id, prefix + folder, None, sum(i.size or 0 for i in infos), (now - youngest) / 3600)
+
+
+def _delete(r: Run) -> None:
+    if r.manifest is not None:
+        storage.delete(storage.join(r.uri, storage.MANIFEST))
+    storage.delete_tree(r.uri)
