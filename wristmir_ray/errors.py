@@ -6,6 +6,7 @@
       IndexMismatch              index and encoder come from different checkpoints         exit 2
       EndpointRefuses            a service refuses whatever it is asked                    exit 2
       EndpointGone               a service that the run needs went away for good           exit 1
+      WorkerFails                a worker of a stage does not start, as with wrong weights  exit 2
       StoreFailed (OSError)      a disk is full, a store is away or refuses                exit 1
       SchemaError (TypeError)    a batch does not match its declared table: our bug        exit 1
 
@@ -47,6 +48,12 @@ class EndpointRefuses(WristmirError):
 
 class EndpointGone(WristmirError):
     """A service that the run needs went away and did not come back; what is done is kept, a rerun resumes."""
+
+
+class WorkerFails(WristmirError):
+    """A worker of a stage does not start: weights that are not there, a device that is too small."""
+
+    exit_code = 2
 
 
 class StoreFailed(WristmirError, OSError):

@@ -12,6 +12,7 @@ a start, and a row that is written twice stays doubled; a fragment named by its 
 
 import gc
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ import ray.data
 
 from wristmir_ray import keys, raydata, storage
 from wristmir_ray.config import JobConfig
-from wristmir_ray.errors import WristmirError
+from wristmir_ray.errors import WorkerFails, WristmirError
 from wristmir_ray.job import Summary
 from wristmir_ray.schemas import Table, conform
 from wristmir_ray.shards import totals, write_shard
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 
 DRIVER_SORT_BYTES = 512 * 2**20
 """Fragments up to this size in memory are sorted on the driver (seconds cheaper); larger ones by Ray Data."""
+
+_ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)(:|$)")
+_LONGEST_REASON = 300
 
 EXPLODE_ROWS = 4096
 """Rows exploded at a time: an `explode` that goes through Python objects needs some ten times their size."""
@@ -209,10 +213,19 @@ def _on_purpose(error: BaseException) -> WristmirError | None:
     while found is not None:
         if isinstance(found, WristmirError) and not isinstance(found, ray.exceptions.RayError):
             return type(found)(str(found).partition("\n")[0])
-        if failed := storage.failure(found):
+        if failed := storage.failure(found) or _does_not_start(found):
             return failed
         found = getattr(found, "cause", None) or found.__cause__
     return None
+
+
+def _does_not_start(error: BaseException) -> WorkerFails | None:
+    """Return what a worker's death in its constructor amounts to: its own error in one line, none of Ray's frames."""
+    if not (isinstance(error, ray.exceptions.ActorDiedError) and error.actor_init_failed):
+        return None
+    told = [line.strip() for line in str(error).splitlines() if _ERROR_LINE.match(line.strip())]
+    reason = told[-1] if told else "without an error of its own"
+    return WorkerFails(f"a worker does not start: {reason[:_LONGEST_REASON]}; mend the settings of its model and place")
 
 
 def _summary(run: TableRun, manifests: Sequence[storage.Manifest], skipped: bool = False, resumed: int = 0) -> Summary:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import ray.data
 
 from tests.fault import rows_job
 from wristmir_ray import raydata, storage, tablerun
-from wristmir_ray.errors import NotPublished
+from wristmir_ray.config import JobConfig, PoolConfig
+from wristmir_ray.errors import NotPublished, WorkerFails
 from wristmir_ray.schemas import REPORTS
 
 pytestmark = [pytest.mark.ray, pytest.mark.fault]
@@ -119,3 +121,30 @@ def test_blocks_are_bounded_in_rows_and_in_number() -> None:
     assert [b.num_rows for b in raydata.blocks(pa.table({"n": list(range(15))}), 7)] == [7, 7, 1]
     many = pa.table({"n": list(range(3 * raydata.MAX_BLOCKS))})
     assert len(raydata.blocks(many, 1)) == raydata.MAX_BLOCKS
+
+
+class NeverStarts:
+    """A stage whose constructor fails, as with weights that are not there."""
+
+    def __init__(self) -> None:
+        raise OSError("no weights here")
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return batch
+
+
+def test_a_worker_that_does_not_start_is_one_line(tmp_path: Path, local_ray: None) -> None:
+    config = JobConfig(root=str(tmp_path), ray={"progress": False})
+    rows = pa.table({"report_id": ["r1"], "text": ["text"]})
+    with pytest.raises(WorkerFails, match=r"^a worker does not start: OSError: no weights here; mend") as caught:
+        tablerun.run_tables(
+            tablerun.TableRun("rows", config, {}, "code"),
+            lambda: ray.data.from_arrow(rows),
+            lambda ds: ds.map_batches(NeverStarts, **raydata.actors(PoolConfig())),
+            REPORTS,
+            [tablerun.Output(REPORTS)],
+            ["reports"],
+        )
+    assert caught.value.exit_code == 2
+    with pytest.raises(NotPublished):
+        storage.published(str(tmp_path), "reports")

@@ -65,6 +65,16 @@ def test_a_real_vllm_engine_mines_reports(local_ray: None, tmp_path: Path, tiny_
     assert again.runs == summary.runs
 
 
+def test_a_machine_without_a_gpu_says_so(local_ray: None, tmp_path: Path, tiny_gemma: Path) -> None:
+    import ray
+
+    if ray.cluster_resources().get("GPU"):
+        pytest.skip("this machine has a GPU")
+    publish_reports(tmp_path, [report(1)])
+    with pytest.raises(ConfigError, match=r"needs 1 GPU\(s\) and this machine has 0"):
+        mine(MiningConfig(**common(tmp_path, engine="vllm", vllm=VllmConfig(model=str(tiny_gemma)))))
+
+
 # ---------------------------------------------------------------- a scripted endpoint
 
 

@@ -56,6 +56,12 @@ def test_a_hub_name_stands_for_itself() -> None:
     assert model_digest("google/medgemma-4b-it") == "google/medgemma-4b-it"
 
 
+@pytest.mark.parametrize("model", ["/nope", "./weights", "medgemma", "owner/name/more", "owner/na me", ""])
+def test_what_is_no_model_says_what_is(model: str) -> None:
+    with pytest.raises(ConfigError, match=r"neither a folder .* nor a name on the hub .*; set --vllm\.model"):
+        model_digest(model)
+
+
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A folder that looks like a model of 3 MiB."""

@@ -49,7 +49,8 @@ def test_an_unusable_upload_is_a_problem(data: bytes, status: int, code: str) ->
 @pytest.mark.parametrize(("gate", "code"), [(DeidConfig(), "identified"), (None, "no_wrist")])
 def test_an_upload_that_names_its_patient(gate: DeidConfig | None, code: str) -> None:
     named = samples.dicom(PatientName="Musterfrau^Erika")
-    found = Extractor(lambda _, side: [RADIUS], DecodeConfig(), gate)(named)
+    nothing = [RegionCrop(r, error=ErrorCode.NO_WRIST) for r in Region]
+    found = Extractor(lambda _, side: nothing, DecodeConfig(), gate)(named)
     assert isinstance(found, api.Problem)
     assert (found.status, found.code) == (422, code)
     assert "Musterfrau" not in found.detail

@@ -1,6 +1,7 @@
 """What of a model and its settings makes an answer another one: the identity of a run."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ _HTTP = {"model", "max_tokens", "guided", "timeout_s", "retries", "backoff_s"}
 _VLLM = {"max_model_len", "max_tokens", "engine_kwargs"}
 _MODEL_FILES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".model", ".json", ".jinja")
 """Weights, configuration, tokenizer, chat template; a README changes no answer."""
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _SMALL_BYTES = 2**20
 _LONGEST_HEADER = 100 * 2**20
 """Of a safetensors file, by its definition."""
@@ -43,9 +45,14 @@ def model_digest(model: str) -> str:
     - Anything else is a name on the hub, and stands for itself.
 
     Raises:
-        ConfigError: the folder or prefix holds no such file, or cannot be read.
+        ConfigError: the folder or prefix holds no such file, or cannot be read; or it is no such name.
     """
     if not (storage.is_s3(model) or os.path.isdir(model)):
+        if not _HUB_NAME.fullmatch(model):
+            raise ConfigError(
+                f"{model} is neither a folder on this machine, nor an s3:// prefix, nor a name on the hub "
+                "(owner/name); set --vllm.model"
+            )
         return model
     try:
         parts = [*(_objects(model) if storage.is_s3(model) else _files(Path(model)))]

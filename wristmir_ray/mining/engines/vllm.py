@@ -1,5 +1,6 @@
 """The `vllm` engine: Ray Data's own LLM processor over a fixed pool of vLLM replicas."""
 
+import os
 from contextlib import ExitStack
 from typing import Any
 
@@ -29,8 +30,14 @@ def ask(reports: Dataset, config: VllmConfig, ends: ExitStack) -> Dataset:
         ends: closed when the answers are written; ends the ledger, which a handle in a stage would keep alive.
 
     Raises:
-        ConfigError: vLLM is not installed.
+        ConfigError: vLLM is not installed, or this machine, which is the whole cluster, has too few GPUs.
     """
+    has = int(ray.cluster_resources().get("GPU", 0))
+    if config.device == "gpu" and not os.environ.get("RAY_ADDRESS") and has < config.tensor_parallel:
+        raise ConfigError(
+            f"an engine needs {config.tensor_parallel} GPU(s) and this machine has {has}; submit the job to a cluster, "
+            "or use engine http or rules"
+        )
     try:
         import vllm  # noqa: F401
         from ray.data.llm import build_processor
