@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.bench.peak import peak_of, publish_rows
-from tests.bench.trained import JOBS, detectors
+from tests.bench.peak import peak_of
+from tests.bench.trained import JOBS, detectors, name_images
 
 MANY = int(os.environ.get("BENCH_EXAMS", "20000"))
 SIZES = (MANY // 10, MANY)
@@ -42,13 +42,8 @@ def measure() -> dict[str, Any]:
 
 def _run(exams: int, demo: Any, folder: Path) -> tuple[int, float]:
     """Return peak bytes and seconds of the job on so many exams."""
-    from wristmir_ray import storage
-    from wristmir_ray.schemas import EXAMS
-
-    known = storage.read_table(demo.archive, EXAMS).to_pylist()
     root = folder / str(exams)
-    rows = [{**known[i % len(known)], "source_id": f"{i:08d}", "exam_id": f"{i:08d}"} for i in range(exams)]
-    publish_rows(str(root), EXAMS, rows)
+    name_images(demo, str(root), exams)
     job = [sys.executable, str(JOBS / "preprocess.py")]
     argv = [*job, "--root", str(root), "--detectors", demo.archive, "--ray.progress", "false"]
     return peak_of(argv, folder / "log")

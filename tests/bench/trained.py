@@ -1,8 +1,13 @@
-"""The demo's line up to its trained detectors, for benchmarks that need real ones."""
+"""The demo's line up to its trained detectors, for benchmarks that need real ones.
+
+BENCH_TRAINED names the folder of a finished demo, where one is to be used instead: training takes minutes.
+"""
 
 import os
 from pathlib import Path
 from typing import Any
+
+from tests.bench.peak import publish_rows
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -13,6 +18,9 @@ def detectors(folder: str, exams: int | None = None) -> Any:
     from wristmir_ray.demo.line import PHANTOM_HASH_KEY, STEPS, run_step
 
     os.environ.setdefault("WRISTMIR_HASH_KEY", PHANTOM_HASH_KEY)
+    ready = os.environ.get("BENCH_TRAINED")
+    if ready:
+        return DemoConfig(root=ready, ray={"progress": False})
     size = {} if exams is None else {"exams": exams}
     demo = DemoConfig(root=folder, ray={"progress": False}, **size)
     for step in STEPS:
@@ -20,3 +28,14 @@ def detectors(folder: str, exams: int | None = None) -> Any:
             return demo
         run_step(step, demo, JOBS)
     raise AssertionError("the line has no preprocess")
+
+
+def name_images(demo: Any, root: str, exams: int) -> list[str]:
+    """Publish EXAMS of any number at `root`, whose images are the demo's in turn; return their addresses."""
+    from wristmir_ray import storage
+    from wristmir_ray.schemas import EXAMS
+
+    known = storage.read_table(demo.archive, EXAMS).to_pylist()
+    rows = [{**known[i % len(known)], "source_id": f"{i:08d}", "exam_id": f"{i:08d}"} for i in range(exams)]
+    publish_rows(root, EXAMS, rows)
+    return [row["source_uri"] for row in rows]
