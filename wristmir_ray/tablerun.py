@@ -28,6 +28,7 @@ from wristmir_ray import keys, raydata, storage
 from wristmir_ray.config import JobConfig
 from wristmir_ray.errors import WorkerFails, WristmirError
 from wristmir_ray.job import Summary
+from wristmir_ray.outputs import Output, explode, fit_driver, sort_shards
 from wristmir_ray.schemas import Table, conform
 from wristmir_ray.shards import totals, write_shard
 from wristmir_ray.spill import dataset
@@ -35,22 +36,8 @@ from wristmir_ray.takeover import StillGood, take_over
 
 log = logging.getLogger(__name__)
 
-DRIVER_SORT_BYTES = 512 * 2**20
-"""Fragments up to this size in memory are sorted on the driver (seconds cheaper); larger ones by Ray Data."""
-
 _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)(:|$)")
 _LONGEST_REASON = 300
-
-EXPLODE_ROWS = 4096
-"""Rows exploded at a time: an `explode` that goes through Python objects needs some ten times their size."""
-
-
-@dataclass(frozen=True)
-class Output:
-    """A table a job publishes, and how it comes out of the job's fragments (row-wise, Arrow)."""
-
-    table: Table
-    explode: Callable[[pa.Table], pa.Table] | None = None
 
 
 @dataclass(frozen=True)
@@ -267,7 +254,7 @@ def _write_outputs(
     run: TableRun, fragment: Table, outputs: Sequence[Output], files: Sequence[str]
 ) -> list[storage.Manifest]:
     """Write the sorted files of all tables; return what their manifests say of them."""
-    small = _unpacked_bytes(files, fragment) <= DRIVER_SORT_BYTES
+    small = fit_driver(files, fragment)
     rows = dataset(files, fragment.schema).to_table() if small and files else fragment.schema.empty_table()
     written = []
     for output in outputs:
@@ -278,50 +265,9 @@ def _write_outputs(
         folder = storage.run_uri(run.config.root, output.table.name, run.run_id)
         storage.delete_tree(folder)  # an unpublished leftover of an earlier try
         if small:
-            receipts = write_shard(_explode(rows, output), output.table, folder).to_pylist()
+            receipts = write_shard(explode(rows, output), output.table, folder).to_pylist()
         else:
             raydata.connect(run.config.ray)
-            receipts = _sort_shards(files, fragment, output, folder)
+            receipts = sort_shards(files, fragment, output, folder)
         written.append(run.table_manifest(output.table, receipts))
     return written
-
-
-def _unpacked_bytes(files: Sequence[str], table: Table) -> int:
-    """Return about how much memory these files take, judged by a few of them: text packs to a tenth and far less."""
-    some = files[:: len(files) // 8 + 1]
-    if not some:
-        return 0
-    return int(dataset(some, table.schema).to_table().nbytes * storage.total_bytes(files) / storage.total_bytes(some))
-
-
-def _sort_shards(files: Sequence[str], fragment: Table, output: Output, folder: str) -> list[dict[str, Any]]:
-    """Sort and write one table by Ray Data; return a receipt a key range."""
-    fs, _ = storage.filesystem(folder)
-    return list(
-        ray.data.read_parquet([storage.filesystem(f)[1] for f in files], filesystem=fs)
-        .map_batches(
-            _explode_batch,
-            fn_kwargs={"fragment": fragment, "output": output},
-            batch_format="pyarrow",
-            batch_size=None,
-        )
-        .sort(list(output.table.key))
-        .map_batches(
-            write_shard,
-            fn_kwargs={"table": output.table, "folder": folder},
-            batch_format="pyarrow",
-            batch_size=None,
-        )
-        .take_all()
-    )
-
-
-def _explode(batch: pa.Table, output: Output) -> pa.Table:
-    if output.explode is None:
-        return batch
-    starts = range(0, max(1, batch.num_rows), EXPLODE_ROWS)
-    return pa.concat_tables([output.explode(batch.slice(i, EXPLODE_ROWS)) for i in starts])
-
-
-def _explode_batch(batch: pa.Table, fragment: Table, output: Output) -> pa.Table:
-    return _explode(conform({n: batch[n] for n in batch.column_names}, fragment), output)

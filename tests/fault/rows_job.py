@@ -13,6 +13,7 @@ import ray
 from wristmir_ray import schemas, tablerun
 from wristmir_ray.config import JobConfig
 from wristmir_ray.job import Summary
+from wristmir_ray.outputs import Output
 
 NUM_ROWS = 120
 
@@ -41,7 +42,7 @@ def run(root: str, seconds: float, flags: str) -> Summary:
         lambda: ray.data.from_arrow(rows).repartition(target_num_rows_per_block=5),
         lambda ds: ds.map_batches(upper, fn_kwargs=stage, batch_format="pyarrow", batch_size=5),
         schemas.REPORTS,
-        [tablerun.Output(schemas.REPORTS)],
+        [Output(schemas.REPORTS)],
         ["reports"],
     )
 

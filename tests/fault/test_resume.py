@@ -12,9 +12,10 @@ import pytest
 import ray.data
 
 from tests.fault import rows_job
-from wristmir_ray import raydata, storage, tablerun
+from wristmir_ray import outputs, raydata, storage, tablerun
 from wristmir_ray.config import JobConfig, PoolConfig
 from wristmir_ray.errors import NotPublished, WorkerFails
+from wristmir_ray.outputs import Output
 from wristmir_ray.schemas import REPORTS
 
 pytestmark = [pytest.mark.ray, pytest.mark.fault]
@@ -97,7 +98,7 @@ def test_the_distributed_sort_gives_the_same_table(
 ) -> None:
     small, large = str(tmp_path / "small"), str(tmp_path / "large")
     rows_job.run(small, 0, str(tmp_path))
-    monkeypatch.setattr(tablerun, "DRIVER_SORT_BYTES", -1)
+    monkeypatch.setattr(outputs, "DRIVER_SORT_BYTES", -1)
     rows_job.run(large, 0, str(tmp_path))
     assert storage.read_table(large, REPORTS).equals(storage.read_table(small, REPORTS))
     assert storage.published(large, "reports").rejects == storage.published(small, "reports").rejects
@@ -142,7 +143,7 @@ def test_a_worker_that_does_not_start_is_one_line(tmp_path: Path, local_ray: Non
             lambda: ray.data.from_arrow(rows),
             lambda ds: ds.map_batches(NeverStarts, **raydata.actors(PoolConfig())),
             REPORTS,
-            [tablerun.Output(REPORTS)],
+            [Output(REPORTS)],
             ["reports"],
         )
     assert caught.value.exit_code == 2

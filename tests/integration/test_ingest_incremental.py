@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.growing_archive import GrowingArchive
-from wristmir_ray import raydata, spill, storage, tablerun
+from wristmir_ray import outputs, raydata, spill, storage
 from wristmir_ray.schemas import EXAMS, REPORTS, SOURCES
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -216,7 +216,7 @@ def test_what_is_taken_over_is_sorted_by_ray_too(archive: GrowingArchive, monkey
     archive.ingest("large")
     archive.add(*range(12, 16))
     with monkeypatch.context() as m:
-        m.setattr(tablerun, "DRIVER_SORT_BYTES", -1)
+        m.setattr(outputs, "DRIVER_SORT_BYTES", -1)
         _, decoded = archive.ingest("large")
     archive.ingest("small")
     assert decoded == 4

@@ -27,6 +27,7 @@ from wristmir_ray.audit.stages import audit_report, pack_exams, pack_records, pa
 from wristmir_ray.audit.values import values
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.job import Summary
+from wristmir_ray.outputs import Output
 from wristmir_ray.schemas import AUDIT, CAPTIONS, EXAMS, FINDINGS, REPORTS
 
 JOB = "audit_reports"
@@ -76,7 +77,7 @@ def audit(config: AuditConfig, check: tablerun.TableRun) -> Summary:
             audit_report, batch_format="pyarrow", num_cpus=config.num_cpus
         ),  # N:1
         AUDIT,
-        [tablerun.Output(AUDIT)],
+        [Output(AUDIT)],
         [AUDIT.name],
         automatic,
     )

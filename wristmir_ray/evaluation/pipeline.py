@@ -23,6 +23,7 @@ from wristmir_ray.evaluation.stages import EmbedCaptions, SearchQueries, explode
 from wristmir_ray.evaluation.tables import markdown
 from wristmir_ray.job import Summary
 from wristmir_ray.models.encoder import Encoder, load_encoder
+from wristmir_ray.outputs import Output
 from wristmir_ray.schemas import CAPTIONS, EXAMS, HITS, SEARCHED, vectors
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def run(config: EvaluationConfig, load_model: Load = load_encoder) -> Summary:
         source=lambda: _rows("query_exam_id", archive.exam_ids[queries].tolist(), config.search.batch_size),
         build=lambda ds: search_queries(ds, config, search.inputs, dim),
         fragment=SEARCHED,
-        outputs=[tablerun.Output(HITS, explode_hits)],
+        outputs=[Output(HITS, explode_hits)],
         names=[HITS.name],
     )
     captions = _embedded(config, distinct_captions(archive, queries), encoder_run, load_model)

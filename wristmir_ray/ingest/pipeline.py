@@ -20,6 +20,7 @@ from wristmir_ray.ingest.config import IngestConfig
 from wristmir_ray.ingest.objects import Objects, find_objects
 from wristmir_ray.ingest.tablefile import file_digest
 from wristmir_ray.job import Summary
+from wristmir_ray.outputs import Output
 from wristmir_ray.schemas import SOURCES
 from wristmir_ray.spill import Spill
 
@@ -97,7 +98,7 @@ def read_sources(config: IngestConfig, key: bytes, plan: takeover.Plan, decode: 
         source=(lambda: _dataset(plan.new, config)) if plan.new.num_rows else None,
         build=lambda objects: build(objects, config, key, decode),
         fragment=SOURCES,
-        outputs=[tablerun.Output(SOURCES)],
+        outputs=[Output(SOURCES)],
         names=[SOURCES.name],
         carried=plan.carried,
     )

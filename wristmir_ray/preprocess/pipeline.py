@@ -17,6 +17,7 @@ from wristmir_ray.imaging.crop import preprocess_version
 from wristmir_ray.job import Summary
 from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, Detector, load_detector
 from wristmir_ray.models.networks import RuntimeConfig
+from wristmir_ray.outputs import Output
 from wristmir_ray.preprocess.config import PreprocessConfig
 from wristmir_ray.preprocess.preview import contact_sheet
 from wristmir_ray.preprocess.stages import (
@@ -102,8 +103,8 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
         build=lambda ds: build(ds, config, runs, load),
         fragment=PREPROCESSED,
         outputs=[
-            tablerun.Output(REGIONS, partial(explode_regions, digests=digests)),
-            tablerun.Output(CROPS, partial(explode_crops, version=version)),
+            Output(REGIONS, partial(explode_regions, digests=digests)),
+            Output(CROPS, partial(explode_crops, version=version)),
         ],
         names=[REGIONS.name, CROPS.name],
         facts=found_shares,

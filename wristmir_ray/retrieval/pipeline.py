@@ -16,6 +16,7 @@ from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.job import Summary
 from wristmir_ray.models.encoder import Encoder, load_encoder
+from wristmir_ray.outputs import Output
 from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import NAME, write_index
 from wristmir_ray.retrieval.stages import EmbedCrops, add_crop_id, drop_crop_id, keyed_embeddings
@@ -69,7 +70,7 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
         source=lambda: _crops(config, inputs[CROPS.name]),
         build=lambda ds: build(ds, config, encoder.run_id, load),
         fragment=keyed_embeddings(model.dim),
-        outputs=[tablerun.Output(embeddings(model.dim), drop_crop_id)],
+        outputs=[Output(embeddings(model.dim), drop_crop_id)],
         names=[EMBEDDINGS],
     )
     embedded = storage.published(config.root, EMBEDDINGS, embed.run_id)
