@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from wristmir_ray.anatomy import Region
 from wristmir_ray.config import JobConfig, Place, PoolConfig, Section
 from wristmir_ray.imaging.config import DecodeConfig, EnhanceConfig
 
@@ -15,6 +16,13 @@ class RegionConfig(Section):
     )
     bone_margin: float = Field(
         0.15, ge=0, le=1, description="added around a bone, share of its side: a cortex at the very edge is not judged"
+    )
+    styloid_margin: float = Field(
+        0.5,
+        ge=0,
+        le=2,
+        description="the same around the styloid: its box is close and small, and what tells an avulsion is the gap "
+        "between the tip and the dome it left, which lies beside the box",
     )
     crop_size: int = Field(
         224,
@@ -34,6 +42,10 @@ class RegionConfig(Section):
     same_bone_iou: float = Field(
         0.5, gt=0, le=1, description="a radius and an ulna that overlap by this much are one bone seen twice"
     )
+
+    def margin(self, bone: Region) -> float:
+        """Return what is added on each side of a bone's box when it is cut, share of that side."""
+        return self.styloid_margin if bone == Region.ULNAR_STYLOID else self.bone_margin
 
 
 class PreprocessConfig(JobConfig):

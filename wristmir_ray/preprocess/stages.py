@@ -94,7 +94,7 @@ def extract_regions(
         if found is None:
             out.append(RegionCrop(bone, error=ErrorCode.NO_REGION))
         else:
-            pixels = _square(crop(roi, found.box, config.bone_margin), config.crop_size)
+            pixels = _square(crop(roi, found.box, config.margin(bone)), config.crop_size)
             out.append(RegionCrop(bone, found.box.shift(bounds.x0_px, bounds.y0_px), found.score, pixels))
     return out
 
