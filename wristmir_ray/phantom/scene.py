@@ -20,10 +20,11 @@ EDGE_MM = 0.3
 
 PARTED_MM, BASE_MM, TIP_MM = 0.8, 1.2, 3.0
 """The styloid's box holds what lies so far outside the ulna's dome and so much of the base below it, but at least so
-much of the tip. Within the head nothing shows where a styloid begins: a box around all of it is learned as a wider one."""
+much of the tip. Within the head nothing shows where a styloid begins: a box around all of it is learned too wide."""
 
-WRIST_EDGE_MM = 1.5
-"""How much wider than carpus and bones' boxes the wrist's box is: a little of what surrounds the bones."""
+WRIST_EDGE_MM, WRIST_BELOW_MM = 1.5, 5.0
+"""How much wider than carpus and bones' boxes the wrist's box is, and how far below them it reaches (millimetres of the
+child, not of a grown hand): a wrist that is found a little short must not cut its bones off."""
 
 CUT_SHARE, CUT_CARPUS, CUT_FOREARM = 0.35, 0.25, 0.16
 """Exams whose field cuts some of the wrist's box off, and how much at most above and below."""
@@ -127,7 +128,8 @@ def _boxes(scene: Scene) -> dict[Region, Box]:
         radius: _upper(wrist.radius, skeleton.RADIUS_PHYSIS + RADIUS_BOX_MM),
         ulna: _upper(wrist.ulna, wrist.ulna_physis + ULNA_BOX_MM),
     }
-    out = {Region.WRIST: _around(scene, np.concatenate([wrist.carpus, *ends.values()]), WRIST_EDGE_MM)}
+    below = [shapes.shift(end, 0.0, WRIST_BELOW_MM / wrist.scale) for end in ends.values()]
+    out = {Region.WRIST: _around(scene, np.concatenate([wrist.carpus, *ends.values(), *below]), WRIST_EDGE_MM)}
     out |= {bone: _around(scene, points, EDGE_MM) for bone, points in ends.items()}
     return out if "styloid" not in wrist.ulna.parts else {**out, styloid: _around(scene, _tip(wrist.ulna), EDGE_MM)}
 
