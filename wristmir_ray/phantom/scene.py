@@ -140,7 +140,7 @@ def _tip(ulna: skeleton.Bone) -> np.ndarray:
     points = np.concatenate(parts)
     parted = shapes.outside(points, ulna.parts["epiphysis"]) > PARTED_MM
     lowest = points[parted, 1].max(initial=-np.inf) + BASE_MM
-    return points[points[:, 1] <= max(lowest, points[:, 1].min() + TIP_MM)]
+    return np.asarray(points[points[:, 1] <= max(lowest, points[:, 1].min() + TIP_MM)])
 
 
 def _upper(bone: skeleton.Bone, limit: float) -> np.ndarray:
