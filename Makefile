@@ -21,7 +21,7 @@ $(BIN)/uv: requirements/uv.txt
 	@touch $@
 
 .venv/.demo: requirements/demo.txt | $(BIN)/uv
-	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet -p $(BIN)/python -r requirements/demo.txt
+	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet -p $(BIN)/python --overrides requirements/overrides.txt -r requirements/demo.txt
 	$(BIN)/uv pip install --quiet -p $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -66,7 +66,7 @@ bench: .venv/.dev ## benchmarks against fair peers, one JSON line each; exit cod
 lock: $(BIN)/uv ## compile requirements/*.in to *.txt (no address of an index is written)
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 --overrides requirements/overrides.txt requirements/dev.in -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 --overrides requirements/overrides.txt requirements/demo.in -c requirements/dev.txt -o requirements/demo.txt
-	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 requirements/gpu.in -o requirements/gpu.txt
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --no-header --python-version 3.11 --overrides requirements/overrides.txt requirements/gpu.in -o requirements/gpu.txt
 
 clean: ## remove artefacts (not .venv)
 	rm -rf artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

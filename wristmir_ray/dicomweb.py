@@ -110,6 +110,19 @@ def read(uri: str, access: Access | None = None, max_bytes: int | None = None) -
     return parts[0]
 
 
+def away(uri: str, access: Access | None = None) -> str:
+    """Return why an instance's server answers no question any more, in a word or two; empty if it answers."""
+    found = _INSTANCE.fullmatch(uri)
+    if not found:
+        return ""
+    try:
+        client(server_of(found["server"]), access or from_environment()).search_for_studies(limit=1)
+    except Exception as e:
+        status = _status(e)
+        return why(e) if status is None or status >= 500 or status == 401 else ""
+    return ""
+
+
 def patiently(ask: Callable[[], T], access: Access) -> T:
     """Return what `ask` returns, asked again after a growing wait where the failure may pass."""
     wait_s = access.first_wait_s

@@ -6,6 +6,7 @@
       IndexMismatch              index and encoder come from different checkpoints         exit 2
       EndpointRefuses            a service refuses whatever it is asked                    exit 2
       EndpointGone               a service that the run needs went away for good           exit 1
+      StoreFailed (OSError)      a disk is full, a store is away or refuses                exit 1
       SchemaError (TypeError)    a batch does not match its declared table: our bug        exit 1
 
 A bad *row* is not an exception: it is a row whose `error` column holds an `ErrorCode`.
@@ -48,6 +49,10 @@ class EndpointGone(WristmirError):
     """A service that the run needs went away and did not come back; what is done is kept, a rerun resumes."""
 
 
+class StoreFailed(WristmirError, OSError):
+    """Nothing can be written or read: a disk is full, a store is away; what is done is kept, a rerun resumes."""
+
+
 class SchemaError(WristmirError, TypeError):
     """A batch does not match its declared table."""
 
@@ -78,7 +83,7 @@ class ErrorCode(StrEnum):
     NOT_RADIOGRAPH = "not_radiograph"
     """The header names another modality (CT, MR, US, ...)."""
     NOT_WRIST = "not_wrist"
-    """The header or the table names another body part."""
+    """The header or the table names another body part, or the ends of radius and ulna are not in the image."""
     VIEW_NOT_PA = "view_not_pa"
     METADATA_CONFLICT = "metadata_conflict"
     """Header, table and report disagree on the patient's side."""
@@ -104,6 +109,10 @@ class ErrorCode(StrEnum):
 
     # preprocess, retrieval
     NO_WRIST = "no_wrist"
+    UPSIDE_DOWN = "upside_down"
+    """The fingers point down: the detectors see the wrist once the image is turned."""
+    TWO_WRISTS = "two_wrists"
+    """The image shows both wrists: neither can be said to be the exam's."""
     NO_REGION = "no_region"
     """The detector did not find this bone: a fact, not a failure."""
     STAGE_FAILED = "stage_failed"
@@ -127,7 +136,13 @@ class Reject(Exception):
 
 
 def reject_columns(error: Exception, stage: str) -> dict[str, str]:
-    """Return the error columns for any exception; an unforeseen one is named by its type alone."""
+    """Return the error columns for any exception; an unforeseen one is named by its type alone.
+
+    Raises:
+        StoreFailed: `error` is one: it is no fault of the row's.
+    """
+    if isinstance(error, StoreFailed):
+        raise error
     if isinstance(error, Reject):
         return error.columns(stage)
     return Reject(ErrorCode.STAGE_FAILED, type(error).__name__).columns(stage)

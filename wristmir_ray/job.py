@@ -73,8 +73,11 @@ def main(config_class: type[C], run: Callable[[C], Summary], program: str, argv:
         log.setup(config.log)
         storage.check_root(config.root)
         summary = run(config)
-    except WristmirError as e:
-        print(f"{Path(program).stem}: {e}", file=sys.stderr)
-        return e.exit_code
+    except (WristmirError, OSError) as e:
+        failed = e if isinstance(e, WristmirError) else storage.failure(e)
+        if failed is None:
+            raise
+        print(f"{Path(program).stem}: {failed}", file=sys.stderr)
+        return failed.exit_code
     print(Summary(**{**summary.__dict__, "seconds": time.monotonic() - started}))
     return summary.exit_code

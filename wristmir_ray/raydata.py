@@ -29,6 +29,9 @@ DRIVER_BLOCK_ROWS = 1024
 MAX_BLOCKS = 4096
 """Of a table that the driver holds: the scheduler keeps some state for each."""
 
+_SECOND_TELLERS = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state")
+"""Loggers of a stage's error, page by page, as a bug of Ray; it is raised on the driver all the same."""
+
 _WORKER_THREADS = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 _CONTEXT: dict[str, Any] = {
     "target_max_block_size": 64 * 2**20,
@@ -59,7 +62,8 @@ def connect(config: RayConfig) -> None:
                 logging_level=logging.WARNING,
             )
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # a line a stage a second says nothing that bars do not
-    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)  # calls a stage's own error a bug of Ray
+    for name in _SECOND_TELLERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     bars = config.progress and sys.stderr.isatty()
     context = ray.data.DataContext.get_current()
     own = {"enable_progress_bars": bars, "execution_no_progress_timeout_s": config.no_progress_timeout_s}

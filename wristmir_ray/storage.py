@@ -10,6 +10,7 @@ a conditional PUT (If-Match / If-None-Match) on S3.
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -25,11 +26,13 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from wristmir_ray import dicomweb
-from wristmir_ray.errors import ConfigError, NotPublished, SchemaError
+from wristmir_ray.errors import ConfigError, NotPublished, SchemaError, StoreFailed
 from wristmir_ray.schemas import Table
 
 MANIFEST = "manifest.json"
 POINTER = "current.json"
+_AWS = re.compile(r"AWS Error (\w+)")
+"""How Arrow's S3 file system words what the store answered, or that it did not."""
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)  # it can only be read by setting it: once, before any thread
 
@@ -83,11 +86,41 @@ def read_bytes(uri: str) -> bytes:
 
 
 def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
-    """Write an object whole or not at all."""
-    if is_s3(uri):
-        client, bucket, key = s3_client(uri)
-        client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
-        return
+    """Write an object whole or not at all.
+
+    Raises:
+        StoreFailed: the disk is full or broken, the store is away or refuses.
+    """
+    try:
+        (_put if is_s3(uri) else _write)(uri, data)
+    except Exception as e:
+        reason = _reason(e)
+        raise StoreFailed(
+            f"cannot write {uri} ({reason}); make room or mend the store, then run the job again: it goes on where it "
+            "stopped"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return why a store failed, in a word or two."""
+    answer = getattr(error, "response", {}).get("Error", {})
+    return str(getattr(error, "strerror", None) or answer.get("Code") or type(error).__name__)
+
+
+def failure(error: BaseException) -> StoreFailed | None:
+    """Return what a reader's error of a store amounts to, or None for any other error."""
+    found = _AWS.search(str(error)) if isinstance(error, OSError) else None
+    if found is None:
+        return None
+    return StoreFailed(f"the store cannot be read ({found[1]}); mend it, then run the job again: it goes on")
+
+
+def _put(uri: str, data: bytes | pa.Buffer) -> None:
+    client, bucket, key = s3_client(uri)
+    client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
+
+
+def _write(uri: str, data: bytes | pa.Buffer) -> None:
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
@@ -147,8 +180,9 @@ def check_root(root: str) -> None:
         fs, path = filesystem(root)
         kind = fs.get_file_info(path).type
     except OSError as e:
-        reason = getattr(e, "strerror", None) or type(e).__name__
-        raise ConfigError(f"cannot reach root {root} ({reason}); check its name, AWS_ENDPOINT_URL and keys") from None
+        raise ConfigError(
+            f"cannot reach root {root} ({_reason(e)}); check its name, AWS_ENDPOINT_URL and keys"
+        ) from None
     if kind == pafs.FileType.File:
         raise ConfigError(f"root {root} is a file; give a folder or an s3:// prefix")
 
@@ -157,15 +191,16 @@ def check_writable(root: str) -> None:
     """Raise ConfigError, before any work, when `root` cannot be written."""
     probe = join(root, ".probe")
     try:
-        write_bytes(probe, b"")
+        (_put if is_s3(root) else _write)(probe, b"")
         if is_s3(root):
             client, bucket, key = s3_client(probe)
             client.delete_object(Bucket=bucket, Key=key)
         else:
             Path(probe).unlink()
     except Exception as e:
-        reason = getattr(e, "strerror", None) or type(e).__name__
-        raise ConfigError(f"cannot write to root {root} ({reason}); give a writable folder or s3:// prefix") from None
+        raise ConfigError(
+            f"cannot write to root {root} ({_reason(e)}); give a writable folder or s3:// prefix"
+        ) from None
 
 
 # ---------------------------------------------------------------- runs

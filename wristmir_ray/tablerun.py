@@ -196,6 +196,8 @@ def _on_purpose(error: BaseException) -> WristmirError | None:
     while found is not None:
         if isinstance(found, WristmirError) and not isinstance(found, ray.exceptions.RayError):
             return type(found)(str(found).partition("\n")[0])
+        if failed := storage.failure(found):
+            return failed
         found = getattr(found, "cause", None) or found.__cause__
     return None
 

@@ -5,10 +5,14 @@ Parquet, results thrown away. Both start their workers, import and load the dete
 measured time; only starting Ray itself, which a cluster does once, is measured for neither. Both
 pay their start once a run, whatever the size of the archive: with 3,000 images it weighs some
 per cent. Five rounds, the two in turn; the median of the rounds' ratios is the result.
+
+`step_ms` is what an image costs in one process, step by step, by the profile of the peer's loop.
 """
 
+import cProfile
 import multiprocessing
 import os
+import pstats
 import shutil
 import statistics
 import tempfile
@@ -16,32 +20,41 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench.trained import JOBS, detectors
+
 EXAMS = int(os.environ.get("BENCH_EXAMS", "3000"))
 ROUNDS = 5
-JOBS = Path(__file__).parents[2] / "jobs"
+PROFILED = 300
+STEPS_OF = {
+    "storage.py": ("read_bytes",),
+    "decode.py": ("decode",),
+    "letterbox.py": ("letterbox", "network_input"),
+    "networks.py": ("run_padded",),
+    "detector.py": ("read_output", "load_detector"),
+    "enhance.py": ("enhance",),
+    "choice.py": ("choose_bones",),
+    "regions.py": ("_square",),
+    "crop.py": ("encode_png",),
+    "bench_preprocess.py": ("_loop",),
+}
+"""Where the steps are, by file: none calls another."""
 
 
 def measure() -> dict[str, Any]:
     """Return images a second of both, and their ratio."""
     from wristmir_ray import raydata
     from wristmir_ray.config import load_config
-    from wristmir_ray.demo.config import DemoConfig
-    from wristmir_ray.demo.line import PHANTOM_HASH_KEY, STEPS, run_step
     from wristmir_ray.preprocess.config import PreprocessConfig
 
-    os.environ.setdefault("WRISTMIR_HASH_KEY", PHANTOM_HASH_KEY)
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
-        demo = DemoConfig(root=folder, exams=EXAMS, ray={"progress": False})
-        for step in STEPS:
-            if step.name == "preprocess":
-                break
-            run_step(step, demo, JOBS)
+        demo = detectors(folder, EXAMS)
         argv = ["--root", demo.archive, "--detect.workers", str(cores)]
         config = load_config(PreprocessConfig, argv, JOBS / "preprocess.yaml")
         uris = _uris(demo.archive)
         raydata.connect(config.ray)
         seconds = [(_ours(config), _peer(cores, uris, config)) for _ in range(ROUNDS)]
+        steps = _steps(uris[:PROFILED], config)
     ours, peer = (len(uris) / statistics.median(s) for s in zip(*seconds, strict=True))
     return {
         "ours": round(ours, 2),
@@ -50,6 +63,7 @@ def measure() -> dict[str, Any]:
         "ratios": [round(p / o, 3) for o, p in seconds],
         "unit": "images/s",
         "images": len(uris),
+        "step_ms": steps,
     }
 
 
@@ -58,6 +72,20 @@ def _uris(root: str) -> list[str]:
     from wristmir_ray.schemas import EXAMS as TABLE
 
     return list(storage.read_table(root, TABLE)["source_uri"].to_pylist())
+
+
+def _steps(uris: list[str], config: Any) -> dict[str, float]:
+    """Return milliseconds an image of each step; `other` is what is in none of them, without loading the detectors."""
+    profile = cProfile.Profile()
+    profile.runcall(_loop, uris, config)
+    found: dict[str, float] = {}
+    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        if function in STEPS_OF.get(Path(file).name, ()):
+            found[function] = round(1000 * cumulative / len(uris), 2)
+    own = {"load_detector", "_loop"}
+    whole = found["_loop"] - found["load_detector"]
+    steps = {name: ms for name, ms in found.items() if name not in own}
+    return {**steps, "other": round(whole - sum(steps.values()), 2), "whole": round(whole, 2)}
 
 
 def _ours(config: Any) -> float:
@@ -88,10 +116,10 @@ def _loop(uris: list[str], config: Any) -> int:
     from wristmir_ray.imaging.crop import encode_png
     from wristmir_ray.imaging.decode import decode
     from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
-    from wristmir_ray.preprocess.stages import extract_regions
+    from wristmir_ray.preprocess.regions import extract_regions
 
     cv2.setNumThreads(1)
-    roi, bones = load_detector(config.root, ROI_DETECTOR), load_detector(config.root, BONE_DETECTOR)
+    roi, bones = (load_detector(config.root, n, runtime=config.runtime) for n in (ROI_DETECTOR, BONE_DETECTOR))
     done = 0
     for uri in uris:
         gray = decode(storage.read_bytes(uri), config.decode).gray

@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-HEAVY = ["torch", "ultralytics", "faiss", "open_clip", "vllm", "onnxruntime", "sklearn", "matplotlib", "transformers"]
+HEAVY = [
+    "torch",
+    "ultralytics",
+    "faiss",
+    "open_clip",
+    "vllm",
+    "onnxruntime",
+    "openvino",
+    "sklearn",
+    "matplotlib",
+    "transformers",
+]
 LIGHT = [
     "wristmir_ray",
     "wristmir_ray.schemas",

@@ -1,5 +1,8 @@
 """The preprocess job on a real local Ray: every exam ends as four regions."""
 
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -70,6 +73,22 @@ def _config(root: Path, **more: object) -> PreprocessConfig:
     return PreprocessConfig(root=str(root), fragment_rows=8, max_reject_share=1, read=one, detect=one, **more)
 
 
+def _publish_networks(root: Path) -> None:
+    """Detectors that find a wrist and three bones at places that hang on the image by their scores alone."""
+    roi, bones = np.zeros((5, 1)), np.zeros((7, 3))
+    roi[:, 0] = [32, 32, 30, 50, 0.8]
+    for i in range(3):
+        bones[:4, i] = [25 + 4 * i, 40, 12, 16]
+        bones[4 + i, i] = 0.9
+    for name, classes, output in ((ROI_DETECTOR, (Region.WRIST,), roi), (BONE_DETECTOR, BONES, bones)):
+        model = constant_network(output, symbolic=True)
+        spec = DetectorSpec(classes, 64, (0.5,) * len(classes), 0.5).sealed(model)
+        folder = storage.run_uri(str(root), name, "m1")
+        storage.write_bytes(storage.join(folder, MODEL_FILE), model)
+        storage.write_bytes(storage.join(folder, SPEC_FILE), spec.to_json().encode())
+        _publish_model(root, name, {}, spec.digest)
+
+
 def test_every_exam_ends_as_four_regions(archive: Path) -> None:
     config = _config(archive, preview=3)
     done = run(config, fake_load)
@@ -104,18 +123,7 @@ def test_every_exam_ends_as_four_regions(archive: Path) -> None:
 
 
 def test_a_query_goes_through_what_the_archive_went_through(archive: Path) -> None:
-    roi, bones = np.zeros((5, 1)), np.zeros((7, 3))
-    roi[:, 0] = [32, 32, 30, 50, 0.8]
-    for i in range(3):
-        bones[:4, i] = [25 + 4 * i, 40, 12, 16]
-        bones[4 + i, i] = 0.9
-    for name, classes, output in ((ROI_DETECTOR, (Region.WRIST,), roi), (BONE_DETECTOR, BONES, bones)):
-        model = constant_network(output)
-        spec = DetectorSpec(classes, 64, (0.5,) * len(classes), 0.5).sealed(model)
-        folder = storage.run_uri(str(archive), name, "m1")
-        storage.write_bytes(storage.join(folder, MODEL_FILE), model)
-        storage.write_bytes(storage.join(folder, SPEC_FILE), spec.to_json().encode())
-        _publish_model(archive, name, {}, spec.digest)
+    _publish_networks(archive)
     regions = RegionConfig(bone_margin=0.3, crop_size=96, same_bone_iou=1.0)
     done = run(_config(archive, regions=regions))
     assert done.facts["found_ulnar_styloid"] > 0.8
@@ -129,6 +137,33 @@ def test_a_query_goes_through_what_the_archive_went_through(archive: Path) -> No
         for found in extract(fresh):
             assert found.crop is not None
             np.testing.assert_array_equal(found.crop, stored[f"e{i:02d}", found.region])
+
+
+ON_A_GPU = """
+import ray
+from wristmir_ray.config import PoolConfig
+from wristmir_ray.preprocess.config import PreprocessConfig
+from wristmir_ray.preprocess.pipeline import run
+
+ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+runtime = {"backend": "onnxruntime", "precision": "float32", "batch_size": 4}
+detect = PoolConfig(batch_size=4, num_cpus=2, num_gpus=1)
+run(PreprocessConfig(root=ROOT, max_reject_share=1, runtime=runtime, read=PoolConfig(batch_size=4), detect=detect))
+"""
+
+
+def test_the_plan_for_a_gpu_gives_the_same_tables(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    _publish_networks(archive)
+    other = tmp_path_factory.mktemp("gpu") / "archive"
+    shutil.copytree(archive, other)
+    cpu = run(_config(archive, runtime={"backend": "onnxruntime", "precision": "float32"}))
+    code = ON_A_GPU.replace("ROOT", repr(str(other)))
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=300)
+    for table in (REGIONS, CROPS):
+        on_cpu = storage.read_table(str(archive), table, cpu.runs[table.name], good_only=False)
+        on_gpu = storage.read_table(str(other), table, good_only=False)
+        assert on_gpu.equals(on_cpu)
+        assert on_cpu.num_rows == 4 * (GOOD + 3)
 
 
 def _windowed(gray: np.ndarray) -> np.ndarray:

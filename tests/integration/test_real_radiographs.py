@@ -12,7 +12,7 @@ from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, Detector, load_detector
 from wristmir_ray.preprocess.config import RegionConfig
-from wristmir_ray.preprocess.stages import extract_regions
+from wristmir_ray.preprocess.regions import extract_regions
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from wristmir_ray.models.detector import (
     load_detector,
 )
 from wristmir_ray.preprocess.config import PreprocessConfig
-from wristmir_ray.preprocess.stages import RegionCrop, extract_regions
+from wristmir_ray.preprocess.regions import RegionCrop, extract_regions
 from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, Table, conform
 
 RUN = "run1"

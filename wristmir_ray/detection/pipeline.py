@@ -70,7 +70,7 @@ def _runs(config: DetectionConfig, targets: Mapping[str, TargetConfig]) -> dict[
     }
     shared = config.model_dump(mode="json", include={"seed", "train_images", "val_images", "decode", "iou_threshold"})
     cut = config.model_dump(mode="json", include={"enhance", "roi_margin", "roi_jitter"})
-    code = keys.code_version("detection", "imaging", "models/detector", "models/letterbox")
+    code = keys.code_version("detection", "imaging", "models/detector", "models/letterbox", "models/networks")
     out = {}
     for name, target in targets.items():
         settings = {**shared, "target": target.model_dump(mode="json"), **(cut if target.target == "bones" else {})}

@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wristmir_ray import keys, storage
+from wristmir_ray import keys
 from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.detection.config import DetectionConfig, Target
 from wristmir_ray.detection.dataset import CLASSES, SAMPLES
-from wristmir_ray.errors import ErrorCode, Reject, reject_columns
+from wristmir_ray.errors import reject_columns
 from wristmir_ray.imaging.crop import crop, crop_bounds, encode_png, resize_longer_side
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.imaging.enhance import enhance
 from wristmir_ray.schemas import conform
+from wristmir_ray.sources import read_source
 
 STAGE = "train_detector"
 
@@ -34,7 +35,7 @@ def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
 def _prepare(row: Mapping[str, Any], config: DetectionConfig) -> dict[str, Any]:
     key = {"exam_id": row["exam_id"], "split": row["split"]}
     try:
-        gray = decode(_fetch(row["source_uri"]), config.decode).gray
+        gray = decode(read_source(row["source_uri"]), config.decode).gray
         truth = [_truth(b, *gray.shape) for b in row["boxes"]]
         rng = np.random.default_rng(int(keys.digest("jitter", str(config.seed), row["exam_id"])[:12], 16))
         return {**key, "roi": sample(gray, truth, "roi", config), "bones": bone_sample(gray, truth, config, rng)}
@@ -46,13 +47,6 @@ def _truth(label: Mapping[str, Any], rows: int, cols: int) -> tuple[Region, Box]
     across, down = (cols, rows) if label["shares"] else (1, 1)
     box = Box(label["x0"] * across, label["y0"] * down, label["x1"] * across, label["y1"] * down)
     return Region(label["region"]), box.clip(rows, cols)
-
-
-def _fetch(uri: str) -> bytes:
-    try:
-        return storage.read_bytes(uri)
-    except OSError as e:
-        raise Reject(ErrorCode.SOURCE_UNREADABLE, type(e).__name__) from None
 
 
 def bone_sample(

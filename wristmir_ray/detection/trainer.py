@@ -22,6 +22,7 @@ from wristmir_ray.detection.config import TargetConfig
 from wristmir_ray.detection.dataset import CLASSES, images_and_truth, write_yolo
 from wristmir_ray.detection.metrics import best_of_each, score
 from wristmir_ray.models.detector import DetectorSpec, OnnxDetector
+from wristmir_ray.models.networks import EXACT
 
 AGREEMENT_IMAGES, AGREEMENT_SCORE = 16, 0.05
 """Validation images on which both paths are compared, and from which score on."""
@@ -76,7 +77,7 @@ def train_target(
         classes = CLASSES[config.target]
         spec = DetectorSpec(classes, config.image_size, (LOWEST_SCORE,) * len(classes), iou_threshold)
         images, truth = images_and_truth(samples, config.target, Split.VAL)
-        detector = OnnxDetector(model, spec, threads)
+        detector = OnnxDetector(model, spec, EXACT.model_copy(update={"threads": threads}))
         agreement = agree(detector, best, images[:AGREEMENT_IMAGES])
     found = detector.detect(images)
     regions = score(found, truth, classes)
@@ -223,8 +224,11 @@ def _passes(figures: dict[str, float], config: TargetConfig) -> bool:
 
 
 def _export(checkpoint: Path, image_size: int) -> bytes:
-    """Return the checkpoint as ONNX: float32 (1, 3, S, S) in, (1, 4 + classes, N) out."""
+    """Return the checkpoint as ONNX: float32 (B, 3, H, W) in, (B, 4 + classes, N) out.
+
+    Back ends fix the sizes when they open it, which costs nothing: 224 px takes as long as exported at 224 px.
+    """
     from ultralytics import YOLO
 
-    exported = YOLO(checkpoint).export(format="onnx", imgsz=image_size, simplify=False, dynamic=False, device="cpu")
+    exported = YOLO(checkpoint).export(format="onnx", imgsz=image_size, simplify=False, dynamic=True, device="cpu")
     return Path(exported).read_bytes()

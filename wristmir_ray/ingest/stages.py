@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from wristmir_ray import dicomweb, keys, storage
-from wristmir_ray.errors import ErrorCode, Reject, reject_columns
+from wristmir_ray import dicomweb, keys
+from wristmir_ray.errors import reject_columns
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.decode import Radiograph, decode
 from wristmir_ray.schemas import SOURCES, conform
+from wristmir_ray.sources import read_source
 
 READERS = 8
 """Objects that a worker fetches at a time."""
@@ -35,13 +36,9 @@ def fetch(
 
     def read(uri: str) -> dict[str, Any]:
         try:
-            if dicomweb.is_dicomweb(uri):
-                return {"data": dicomweb.read(uri, access, max_bytes)}
-            return {"data": storage.read_bytes(uri)}
-        except Reject as e:
-            return e.columns("fetch")
+            return {"data": read_source(uri, access, max_bytes)}
         except Exception as e:
-            return Reject(ErrorCode.SOURCE_UNREADABLE, f"cannot be read ({type(e).__name__})").columns("fetch")
+            return reject_columns(e, "fetch")
 
     with ThreadPoolExecutor(readers) as pool:
         rows = list(pool.map(read, batch["source_uri"].to_pylist()))

@@ -1,14 +1,13 @@
-"""Detectors: an image in, scored boxes out. The network runs in ONNX Runtime; no pickle is read.
+"""Detectors: an image in, scored boxes out. The network is an ONNX file; no pickle is read.
 
-A published detector is two files: `model.onnx` (output (1, 4 + classes, N): centre x, centre y,
+A published detector is two files: `model.onnx` (output (B, 4 + classes, N): centre x, centre y,
 width, height in letterboxed pixels, then a probability a class) and `detector.json` (DetectorSpec).
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from wristmir_ray import keys, storage
 from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.models.letterbox import corners, letterbox, network_input, suppress
+from wristmir_ray.models.networks import EXACT, RuntimeConfig, open_network, run_padded
 
 MODEL_FILE = "model.onnx"
 SPEC_FILE = "detector.json"
@@ -82,30 +82,30 @@ class DetectorSpec:
 
 
 class OnnxDetector:
-    """A detector on ONNX Runtime's CPU provider; boxes are letterboxed and suppressed by our own code."""
+    """A detector whose network is an ONNX file; boxes are letterboxed and suppressed by our own code."""
 
-    def __init__(self, model: bytes, spec: DetectorSpec, threads: int = 1) -> None:
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it sends events, and keeps a device id in the user's home
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # below: a warning about GPUs on every machine without one
-        self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._input: str = self._session.get_inputs()[0].name
+    def __init__(self, model: bytes, spec: DetectorSpec, runtime: RuntimeConfig = EXACT) -> None:
+        self._network = open_network(model, spec.image_size, runtime)
+        self._batch_size = runtime.batch_size
         self.spec = spec
         self.digest = spec.digest
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        """Return each image's detections, best score first; one by one, since a batch buys nothing on a CPU."""
-        return [self._detect(image) for image in images]
+        """Return each image's detections, best score first; the network sees `batch_size` images at a time."""
+        found: list[list[Detection]] = []
+        for start in range(0, len(images), self._batch_size):
+            found += self._detect(images[start : start + self._batch_size])
+        return found
 
-    def _detect(self, gray: np.ndarray) -> list[Detection]:
-        square, place = letterbox(gray, self.spec.image_size)
-        (output,) = self._session.run(None, {self._input: network_input(square)})
-        boxes = place.to_source(corners(output[0, :4].T.astype(np.float64)))
-        return read_output(boxes, output[0, 4:], self.spec, gray.shape[0], gray.shape[1])
+    def _detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        squares, places = zip(*(letterbox(image, self.spec.image_size) for image in images), strict=True)
+        output = run_padded(self._network, network_input(np.stack(squares)), self._batch_size)
+        return [
+            read_output(
+                place.to_source(corners(of_image[:4].T.astype(np.float64))), of_image[4:], self.spec, *image.shape
+            )
+            for image, place, of_image in zip(images, places, output, strict=True)
+        ]
 
 
 def read_output(boxes: np.ndarray, scores: np.ndarray, spec: DetectorSpec, rows: int, cols: int) -> list[Detection]:
@@ -129,22 +129,22 @@ def read_output(boxes: np.ndarray, scores: np.ndarray, spec: DetectorSpec, rows:
     return sorted(found, key=lambda d: -d.score)
 
 
-def load_detector(root: str, name: str, run_id: str | None = None, threads: int = 1) -> OnnxDetector:
+def load_detector(root: str, name: str, run_id: str | None = None, runtime: RuntimeConfig = EXACT) -> OnnxDetector:
     """Return a published detector.
 
     Args:
         root: folder or s3:// prefix.
         name: roi_detector or bone_detector.
         run_id: pinned run; default the current one.
-        threads: of ONNX Runtime; one in a Ray worker.
+        runtime: what its network runs on.
 
     Raises:
         NotPublished: there is none.
-        ConfigError: network and description are not of one training.
+        ConfigError: network and description are not of one training, or this machine lacks the back end.
     """
     folder = storage.run_uri(root, name, storage.published(root, name, run_id).run_id)
     model = storage.read_bytes(storage.join(folder, MODEL_FILE))
     spec = DetectorSpec.from_json(storage.read_bytes(storage.join(folder, SPEC_FILE)))
     if spec.sealed(model).digest != spec.digest:
         raise ConfigError(f"{MODEL_FILE} and {SPEC_FILE} of '{name}' do not belong together; train it again")
-    return OnnxDetector(model, spec, threads)
+    return OnnxDetector(model, spec, runtime)

@@ -49,10 +49,10 @@ def letterbox(gray: np.ndarray, side_px: int) -> tuple[np.ndarray, Letterbox]:
     return square, Letterbox(left, top, cols / gray.shape[1], rows / gray.shape[0])
 
 
-def network_input(square: np.ndarray) -> np.ndarray:
-    """Return float32 (1, 3, S, S) in [0, 1] of a uint8 (S, S) square: grey in all three channels."""
-    unit = square.astype(np.float32) / 255.0
-    return np.ascontiguousarray(np.broadcast_to(unit, (1, 3, *unit.shape)))
+def network_input(squares: np.ndarray) -> np.ndarray:
+    """Return float32 (B, 3, S, S) in [0, 1] of uint8 (B, S, S) squares: grey in all three channels."""
+    unit = squares.astype(np.float32)[:, None] / 255.0
+    return np.ascontiguousarray(np.broadcast_to(unit, (len(squares), 3, *squares.shape[1:])))
 
 
 def corners(centres: np.ndarray) -> np.ndarray:

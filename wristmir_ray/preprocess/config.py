@@ -5,6 +5,7 @@ from pydantic import Field
 from wristmir_ray.anatomy import Region
 from wristmir_ray.config import JobConfig, Place, PoolConfig, Section
 from wristmir_ray.imaging.config import DecodeConfig, EnhanceConfig
+from wristmir_ray.models.networks import RuntimeConfig
 
 
 class RegionConfig(Section):
@@ -42,6 +43,16 @@ class RegionConfig(Section):
     same_bone_iou: float = Field(
         0.5, gt=0, le=1, description="a radius and an ulna that overlap by this much are one bone seen twice"
     )
+    present: float = Field(
+        0.4, ge=0, le=1, description="mean score of radius and ulna below which the picture shows no wrist's forearm"
+    )
+    certain: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="mean score of radius and ulna below which a picture is looked at turned by 180 degrees, too",
+    )
+    surer: float = Field(0.15, ge=0, le=1, description="by how much that must raise the score of an upside-down one")
 
     def margin(self, bone: Region) -> float:
         """Return what is added on each side of a bone's box when it is cut, share of that side."""
@@ -56,7 +67,9 @@ class PreprocessConfig(JobConfig):
     bone_run: str | None = Field(None, description="run of bone_detector; default the published one")
     decode: DecodeConfig = DecodeConfig()
     regions: RegionConfig = RegionConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
     read: PoolConfig = PoolConfig(batch_size=8)
     """Where images are decoded when the detectors have GPUs; without, the detecting workers decode."""
     detect: PoolConfig = PoolConfig(batch_size=8)
+    """Where the detectors are. With `num_gpus`, `num_cpus` threads of a worker enhance and cut beside its GPU."""
     preview: int = Field(0, ge=0, le=200, description="draw this many exams on a contact sheet beside the crops")

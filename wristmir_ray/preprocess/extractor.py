@@ -8,8 +8,9 @@ import numpy as np
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Side
 from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
+from wristmir_ray.models.networks import RuntimeConfig
 from wristmir_ray.preprocess.config import RegionConfig
-from wristmir_ray.preprocess.stages import RegionCrop, extract_regions
+from wristmir_ray.preprocess.regions import RegionCrop, extract_regions
 from wristmir_ray.schemas import CROPS
 
 
@@ -21,7 +22,7 @@ class Locate(Protocol):
         ...
 
 
-def load_extractor(root: str, crops_run: str | None = None, threads: int = 1) -> Locate:
+def load_extractor(root: str, crops_run: str | None = None, runtime: RuntimeConfig | None = None) -> Locate:
     """Return `extract_regions` with the settings and detector runs that made a published CROPS run.
 
     A query goes through exactly what the archive went through: nothing is configured twice.
@@ -29,13 +30,15 @@ def load_extractor(root: str, crops_run: str | None = None, threads: int = 1) ->
     Args:
         root: folder or s3:// prefix.
         crops_run: pinned run of CROPS; default the current one.
-        threads: of a detector.
+        runtime: what the detectors run on; default what the archive's ran on.
 
     Raises:
         NotPublished: no such crops, or their detectors are gone.
+        ConfigError: this machine lacks the back end.
     """
     manifest = storage.published(root, CROPS.name, crops_run)
     where = manifest.config["detectors"] or root
-    roi, bone = (load_detector(where, n, manifest.models[n], threads) for n in (ROI_DETECTOR, BONE_DETECTOR))
+    runtime = runtime or RuntimeConfig(**manifest.config["runtime"])
+    roi, bone = (load_detector(where, n, manifest.models[n], runtime) for n in (ROI_DETECTOR, BONE_DETECTOR))
     config = RegionConfig(**manifest.config["regions"])
     return partial(extract_regions, roi_detector=roi, bone_detector=bone, config=config)

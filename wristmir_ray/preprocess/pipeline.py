@@ -16,6 +16,7 @@ from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import preprocess_version
 from wristmir_ray.job import Summary
 from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, Detector, load_detector
+from wristmir_ray.models.networks import RuntimeConfig
 from wristmir_ray.preprocess.config import PreprocessConfig
 from wristmir_ray.preprocess.preview import contact_sheet
 from wristmir_ray.preprocess.stages import (
@@ -32,8 +33,8 @@ PREVIEW_FILE = "preview.png"
 BLOCK_BATCHES = 4
 """Batches a block: few, so that all workers end together; not one, since every block is scheduled."""
 
-Load = Callable[[str, str, str], Detector]
-"""(root, name, run id) -> detector; runs in the actor."""
+Load = Callable[[str, str, str, RuntimeConfig], Detector]
+"""(root, name, run id, runtime) -> detector; runs in the actor."""
 
 
 def build(
@@ -49,12 +50,17 @@ def build(
         runs: detector name -> run id.
         load: gives the detectors (tests pass fakes).
     """
-    detectors = partial(_load_both, load, config.detectors or config.root, dict(runs))
+    detectors = partial(_load_both, load, config.detectors or config.root, dict(runs), config.runtime)
     made_with = {"config": config.regions, "load": detectors}
     if config.detect.num_gpus:
+        threads = max(1, int(config.detect.num_cpus))
         return exams.map_batches(
             read_radiographs, fn_kwargs={"config": config.decode}, **raydata.tasks(config.read)
-        ).map_batches(DetectAndCrop, fn_constructor_kwargs=made_with, **raydata.actors(config.detect))
+        ).map_batches(
+            DetectAndCrop,
+            fn_constructor_kwargs={**made_with, "threads": threads},
+            **raydata.actors(config.detect),
+        )
     return exams.map_batches(
         ReadDetectAndCrop,
         fn_constructor_kwargs={**made_with, "read": config.decode},
@@ -79,8 +85,11 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
     table_run = tablerun.TableRun(
         job=JOB,
         config=config,
-        settings=config.model_dump(mode="json", include={"decode", "regions"}),
-        code=keys.code_version("preprocess", "imaging", "models/detector", "models/letterbox"),
+        settings={
+            **config.model_dump(mode="json", include={"decode", "regions"}),
+            "runtime": [config.runtime.backend, config.runtime.precision],
+        },
+        code=keys.code_version("preprocess", "imaging", "models/detector", "models/letterbox", "models/networks"),
         inputs={EXAMS.name: exams.run_id},
         models=runs,
     )
@@ -117,8 +126,9 @@ def found_shares(fragments: pads.Dataset | None) -> dict[str, Any]:
     return {f"found_{region}": round(found[region] / exams, 4) for region in Region}
 
 
-def _load_both(load: Load, root: str, runs: Mapping[str, str]) -> tuple[Detector, Detector]:
-    return load(root, ROI_DETECTOR, runs[ROI_DETECTOR]), load(root, BONE_DETECTOR, runs[BONE_DETECTOR])
+def _load_both(load: Load, root: str, runs: Mapping[str, str], runtime: RuntimeConfig) -> tuple[Detector, Detector]:
+    roi, bones = (load(root, name, runs[name], runtime) for name in (ROI_DETECTOR, BONE_DETECTOR))
+    return roi, bones
 
 
 def _check_same_cut(bone: storage.Manifest, config: PreprocessConfig) -> None:

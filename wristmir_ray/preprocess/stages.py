@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,21 +9,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wristmir_ray import storage
-from wristmir_ray.anatomy import BONES, Box, Region, Side
-from wristmir_ray.errors import ErrorCode, Reject, reject_columns
+from wristmir_ray.anatomy import Region, Side
+from wristmir_ray.errors import Reject, reject_columns
 from wristmir_ray.imaging.config import DecodeConfig
-from wristmir_ray.imaging.crop import crop, crop_bounds, encode_png, pad_square, resize_longer_side
+from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
-from wristmir_ray.imaging.enhance import enhance
-from wristmir_ray.models.detector import Detection, Detector
-from wristmir_ray.preprocess.choice import choose_bones
+from wristmir_ray.models.detector import Detector
 from wristmir_ray.preprocess.config import RegionConfig
+from wristmir_ray.preprocess.oddities import MESSAGES
+from wristmir_ray.preprocess.regions import RegionCrop, extract_batch, extract_regions
 from wristmir_ray.schemas import CROPS, PREPROCESSED, REGIONS, Table, conform
+from wristmir_ray.sources import read_source
 
 STAGE = "preprocess"
 FETCHES = 4
 """Files of a batch that are fetched at a time while others are cut: a store's delay is hidden."""
+
+Load = Callable[[], tuple[Detector, Detector]]
+"""-> detectors of wrist and bones; runs in the actor."""
 
 RADIOGRAPHS = Table(
     "radiographs",
@@ -43,72 +45,6 @@ RADIOGRAPHS = Table(
 """What passes from reading to detecting: decoded pixels, row by row. Never stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegionCrop:
-    """One region of one radiograph: found with box and crop, or not found with a code."""
-
-    region: Region
-    box: Box | None = None
-    """In pixels of the source image, without margin."""
-    score: float | None = None
-    crop: np.ndarray | None = None
-    """uint8 (S, S), enhanced, zero-padded to a square, S <= crop_size."""
-    error: ErrorCode | None = None
-
-
-def extract_regions(
-    gray: np.ndarray,
-    roi_detector: Detector,
-    bone_detector: Detector,
-    config: RegionConfig,
-    side: Side | None = None,
-) -> list[RegionCrop]:
-    """Return the wrist and its three bones, in the order of `Region`: the one way of archive and queries.
-
-    The best wrist box is cut with its margin and enhanced; the bones are looked for, and cut, in
-    that enhanced image.
-
-    Args:
-        gray: uint8 (H, W) as `imaging.decode` gives it.
-        roi_detector: finds the wrist in the whole image.
-        bone_detector: finds bones in the enhanced wrist.
-        config: margins, enhancement, crop size, what is plausible.
-        side: of the wrist, where it is known: helps to tell which candidate is the styloid.
-
-    Returns:
-        Four entries. Without a wrist all say `no_wrist`; a bone that was not found says `no_region`.
-
-    References:
-        WristMIR §2.2, Fig. 1a.
-    """
-    wrists = [d for d in _sizable(roi_detector.detect([gray])[0]) if d.region == Region.WRIST]
-    if not wrists:
-        return [RegionCrop(region, error=ErrorCode.NO_WRIST) for region in Region]
-    wrist = max(wrists, key=lambda d: d.score)
-    bounds = crop_bounds(wrist.box, gray.shape[0], gray.shape[1], config.roi_margin)
-    roi = enhance(crop(gray, wrist.box, config.roi_margin), config.enhance)
-    bones = choose_bones(_sizable(bone_detector.detect([roi])[0]), config, side)
-    out = [RegionCrop(Region.WRIST, wrist.box, wrist.score, _square(roi, config.crop_size))]
-    for bone in BONES:
-        found = bones.get(bone)
-        if found is None:
-            out.append(RegionCrop(bone, error=ErrorCode.NO_REGION))
-        else:
-            pixels = _square(crop(roi, found.box, config.margin(bone)), config.crop_size)
-            out.append(RegionCrop(bone, found.box.shift(bounds.x0_px, bounds.y0_px), found.score, pixels))
-    return out
-
-
-def _sizable(found: Sequence[Detection]) -> list[Detection]:
-    """Drop boxes narrower than a pixel: they show nothing, and rounding can empty them."""
-    return [d for d in found if min(d.box.width_px, d.box.height_px) >= 1]
-
-
-def _square(gray: np.ndarray, side_px: int) -> np.ndarray:
-    """Shrink to at most `side_px`, then pad: the zeros stay zeros."""
-    return pad_square(gray if max(gray.shape) <= side_px else resize_longer_side(gray, side_px))
-
-
 def read_radiographs(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
     """Fetch and decode one batch of exams.
 
@@ -121,7 +57,7 @@ def read_radiographs(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
 
 def _decoded(row: Mapping[str, Any], config: DecodeConfig) -> dict[str, Any]:
     try:
-        gray = decode(_fetch(row["source_uri"]), config).gray
+        gray = decode(read_source(row["source_uri"]), config).gray
     except Exception as e:
         return {**_key(row), **reject_columns(e, STAGE)}
     size = {"rows": gray.shape[0], "cols": gray.shape[1]}
@@ -132,65 +68,97 @@ def _key(row: Mapping[str, Any]) -> dict[str, Any]:
     return {n: row[n] for n in ("source_id", "exam_id", "split")}
 
 
-def _fetch(uri: str) -> bytes:
-    try:
-        return storage.read_bytes(uri)
-    except OSError as e:
-        raise Reject(ErrorCode.SOURCE_UNREADABLE, type(e).__name__) from None
-
-
 class DetectAndCrop:
-    """Holds both detectors, on a GPU: what other workers have decoded comes in.
+    """Holds both detectors, on a GPU: what other workers have decoded comes in, a batch at a time.
+
+    The networks are given the whole batch; enhancing, cutting and packing is shared by `threads`.
 
     Columns: RADIOGRAPHS -> PREPROCESSED. 1:1.
-    Rejects: no_wrist; a rejected row passes through. A missing bone is `no_region` in its region.
+    Rejects: those of `oddities`; a rejected row passes through. A missing bone is `no_region` in its region.
     """
 
-    def __init__(self, config: RegionConfig, load: Callable[[], tuple[Detector, Detector]]) -> None:
+    def __init__(self, config: RegionConfig, load: Load, threads: int = 1) -> None:
         _one_thread()
         self._config = config
-        self._roi_detector, self._bone_detector = load()
+        self._detectors = load()
+        self._pool = ThreadPoolExecutor(threads)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        plain = batch.drop_columns(["gray"]).to_pylist()
-        return conform([self._passed(row, batch["gray"][i]) for i, row in enumerate(plain)], PREPROCESSED)
+        rows = batch.drop_columns(["gray"]).to_pylist()
+        good = {i: _pixels(batch, i) for i, row in enumerate(rows) if not row["error"]}
+        cut = dict(zip(good, self._cut([rows[i] for i in good], list(good.values())), strict=True))
+        return conform([cut[i] if i in cut else _passed(row) for i, row in enumerate(rows)], PREPROCESSED)
 
-    def _passed(self, row: Mapping[str, Any], gray: pa.LargeBinaryScalar) -> dict[str, Any]:
-        if row["error"]:
-            return _rejected(row, {n: row[n] for n in ("error", "error_stage", "error_message")})
-        return self._cut(row, lambda: np.frombuffer(gray.as_buffer(), np.uint8).reshape(row["rows"], row["cols"]))
-
-    def _cut(self, row: Mapping[str, Any], pixels: Callable[[], np.ndarray]) -> dict[str, Any]:
+    def _cut(self, rows: Sequence[Mapping[str, Any]], grays: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """Return PREPROCESSED rows; if the batch fails, each radiograph is tried alone: one of them is bad."""
         try:
-            side = Side(row["laterality"]) if row["laterality"] else None
-            found = extract_regions(pixels(), self._roi_detector, self._bone_detector, self._config, side)
-            if found[0].error is not None:
-                raise Reject(found[0].error, "no box of a wrist")
-            return {**_key(row), "regions": [_struct(r) for r in found]}
-        except Exception as e:
-            return _rejected(row, reject_columns(e, STAGE))
+            sides = [_side(row) for row in rows]
+            found = extract_batch(grays, sides, *self._detectors, self._config, self._pool.map)
+            return list(self._pool.map(_row, rows, found))
+        except Exception:
+            return [
+                _cut_alone(row, partial(np.asarray, gray), self._detectors, self._config)
+                for row, gray in zip(rows, grays, strict=True)
+            ]
 
 
-class ReadDetectAndCrop(DetectAndCrop):
-    """Decodes too, on a CPU: a decoded image is cut up while it is in the cache, and crosses no process.
+class ReadDetectAndCrop:
+    """Holds both detectors, on a CPU, and decodes too: an image is cut up while it is in the cache.
 
     Columns: source_id, exam_id, source_uri, laterality, split -> PREPROCESSED. 1:1.
     Rejects: those of `read_radiographs` and `DetectAndCrop`.
     """
 
-    def __init__(self, config: RegionConfig, load: Callable[[], tuple[Detector, Detector]], read: DecodeConfig) -> None:
-        super().__init__(config, load)
+    def __init__(self, config: RegionConfig, load: Load, read: DecodeConfig) -> None:
+        _one_thread()
+        self._config = config
+        self._detectors = load()
         self._decode = read
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = batch.to_pylist()
         with ThreadPoolExecutor(FETCHES) as pool:
-            files = [pool.submit(_fetch, row["source_uri"]) for row in rows]
-            cut = [self._cut(row, partial(self._gray, file)) for row, file in zip(rows, files, strict=True)]
+            files = [pool.submit(read_source, row["source_uri"]) for row in rows]
+            cut = [
+                _cut_alone(row, partial(self._gray, file), self._detectors, self._config)
+                for row, file in zip(rows, files, strict=True)
+            ]
         return conform(cut, PREPROCESSED)
 
     def _gray(self, file: Future[bytes]) -> np.ndarray:
         return decode(file.result(), self._decode).gray
+
+
+def _cut_alone(
+    row: Mapping[str, Any],
+    pixels: Callable[[], np.ndarray],
+    detectors: tuple[Detector, Detector],
+    config: RegionConfig,
+) -> dict[str, Any]:
+    try:
+        return _row(row, extract_regions(pixels(), *detectors, config, _side(row)))
+    except Exception as e:
+        return _rejected(row, reject_columns(e, STAGE))
+
+
+def _row(row: Mapping[str, Any], found: Sequence[RegionCrop]) -> dict[str, Any]:
+    if found[0].error is not None:
+        return _rejected(row, reject_columns(Reject(found[0].error, MESSAGES[found[0].error]), STAGE))
+    return {**_key(row), "regions": [_struct(r) for r in found]}
+
+
+def _side(row: Mapping[str, Any]) -> Side | None:
+    return Side(row["laterality"]) if row["laterality"] else None
+
+
+def _pixels(batch: pa.Table, i: int) -> np.ndarray:
+    """Return the i-th radiograph's uint8 (H, W) without a copy."""
+    flat = np.frombuffer(batch["gray"][i].as_buffer(), np.uint8)
+    return flat.reshape(batch["rows"][i].as_py(), batch["cols"][i].as_py())
+
+
+def _passed(row: Mapping[str, Any]) -> dict[str, Any]:
+    return _rejected(row, {n: row[n] for n in ("error", "error_stage", "error_message")})
 
 
 def _rejected(row: Mapping[str, Any], errors: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from wristmir_ray.config import Place, Section
+from wristmir_ray.models.networks import RuntimeConfig
 
 
 class ServeArgs(Section):
@@ -17,7 +18,9 @@ class ServeArgs(Section):
     reject_identified: bool = Field(
         False, description="refuse an upload whose header names a patient; a clinic's own files do, and none is kept"
     )
-    threads: int = Field(1, ge=1, description="threads of one detector call; more replicas scale better")
+    runtime: RuntimeConfig | None = Field(
+        None, description="what the detectors of uploads run on; default what the archive's ran on"
+    )
 
 
 class BatchSettings(Section):

@@ -28,7 +28,7 @@ def test_what_is_paid_once_falls_out_of_the_rate() -> None:
 
 
 def test_the_memory_of_a_tree_counts_its_children() -> None:
-    memory = load("bench_mining_memory")
+    memory = load("peak")
     assert memory.tree_pss(os.getpid()) > 10 * 2**20
     assert memory.tree_pss(2**30) == 0, "a process that has ended"
 

@@ -26,25 +26,28 @@ SPEC = DetectorSpec(BONES, 64, score_thresholds=(0.3, 0.3, 0.05), iou_threshold=
 sides = st.integers(3, 400)
 
 
-def constant_network(output: np.ndarray, side: int = 64) -> bytes:
-    """An ONNX network that answers `output` (4 + classes, N) plus the mean of its input on the first score."""
+def constant_network(output: np.ndarray, side: int = 64, symbolic: bool = False) -> bytes:
+    """An ONNX network that answers `output` (4 + classes, N) plus an image's mean on the first score; any batch size
+    if it is `symbolic`."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     answer = numpy_helper.from_array(output[None].astype(np.float32), "answer")
     mask = np.zeros_like(output[None], dtype=np.float32)
     mask[0, 4, 0] = 1
+    batch = "batch" if symbolic else 1
     nodes = [
-        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
-        helper.make_node("Mul", ["mean", "mask"], ["seen"]),
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=1, axes=[1, 2, 3]),
+        helper.make_node("Squeeze", ["mean", "last"], ["means"]),
+        helper.make_node("Mul", ["means", "mask"], ["seen"]),
         helper.make_node("Add", ["answer", "seen"], ["output0"]),
     ]
     graph = helper.make_graph(
         nodes,
         "constant",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, side, side])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, list(output[None].shape))],
-        [answer, numpy_helper.from_array(mask, "mask")],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, *output.shape])],
+        [answer, numpy_helper.from_array(mask, "mask"), numpy_helper.from_array(np.array([3]), "last")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
@@ -82,7 +85,7 @@ def test_letterboxed_boxes_come_back(rows: int, cols: int, seed: int) -> None:
 
 
 def test_network_input_is_grey_in_three_channels() -> None:
-    x = network_input(np.array([[0, 255], [51, 102]], np.uint8))
+    x = network_input(np.array([[[0, 255], [51, 102]]], np.uint8))
     assert x.shape == (1, 3, 2, 2)
     assert x.dtype == np.float32
     np.testing.assert_allclose(x[0, 2], [[0, 1], [0.2, 0.4]], atol=1e-7)

@@ -6,6 +6,7 @@ import numpy as np
 
 from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.models.detector import Detection
+from wristmir_ray.models.networks import EXACT, RuntimeConfig
 
 
 class Told:
@@ -36,7 +37,7 @@ class Shares:
         return [Detection(r, Box(*(float(v) for v in np.array(s) * scale)), 0.9) for r, s in self._shares.items()]
 
 
-def fake_load(root: str, name: str, run_id: str) -> Shares:
+def fake_load(root: str, name: str, run_id: str, runtime: RuntimeConfig = EXACT) -> Shares:
     """Stands for `load_detector`: a wrist in the middle, in it a radius and an ulna but no styloid."""
     if name == "roi_detector":
         return Shares({Region.WRIST: (0.2, 0.1, 0.8, 0.9)})

@@ -1,0 +1,102 @@
+"""One way from a radiograph to its wrist and bones, for archives and queries alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from wristmir_ray.anatomy import BONES, Box, Region, Side
+from wristmir_ray.errors import ErrorCode
+from wristmir_ray.imaging.crop import crop, pad_square, resize_longer_side
+from wristmir_ray.models.detector import Detector
+from wristmir_ray.preprocess.config import RegionConfig
+from wristmir_ray.preprocess.looking import Each, Look, look_at
+from wristmir_ray.preprocess.oddities import find_oddity
+
+
+@dataclass(frozen=True, slots=True)
+class RegionCrop:
+    """One region of one radiograph: found with box and crop, or not found with a code."""
+
+    region: Region
+    box: Box | None = None
+    """In pixels of the source image, without margin."""
+    score: float | None = None
+    crop: np.ndarray | None = None
+    """uint8 (S, S), enhanced, zero-padded to a square, S <= crop_size."""
+    error: ErrorCode | None = None
+
+
+def extract_regions(
+    gray: np.ndarray,
+    roi_detector: Detector,
+    bone_detector: Detector,
+    config: RegionConfig,
+    side: Side | None = None,
+) -> list[RegionCrop]:
+    """Return the wrist and its three bones, in the order of `Region`.
+
+    The best wrist box is cut with its margin and enhanced; the bones are looked for, and cut, in
+    that enhanced image.
+
+    Args:
+        gray: uint8 (H, W) as `imaging.decode` gives it.
+        roi_detector: finds the wrist in the whole image.
+        bone_detector: finds bones in the enhanced wrist.
+        config: margins, enhancement, crop size, what is plausible.
+        side: of the wrist, where it is known: helps to tell which candidate is the styloid.
+
+    Returns:
+        Four entries. Without a wrist, or in a picture of something else (`oddities`), all say why in one
+        code; a bone that was not found says `no_region`.
+
+    References:
+        WristMIR §2.2, Fig. 1a.
+    """
+    return extract_batch([gray], [side], roi_detector, bone_detector, config)[0]
+
+
+def extract_batch(
+    grays: Sequence[np.ndarray],
+    sides: Sequence[Side | None],
+    roi_detector: Detector,
+    bone_detector: Detector,
+    config: RegionConfig,
+    each: Each = map,
+) -> list[list[RegionCrop]]:
+    """Return `extract_regions` of each radiograph; both networks are given the whole batch, for a GPU.
+
+    Args:
+        grays: uint8 (H, W) each.
+        sides: one a radiograph.
+        roi_detector, bone_detector, config: as in `extract_regions`.
+        each: does what is not a network's.
+    """
+
+    looks = look_at(grays, sides, roi_detector, bone_detector, config, each)
+
+    def again(gray: np.ndarray, side: Side | None) -> Look:
+        return look_at([gray], [side], roi_detector, bone_detector, config)[0]
+
+    codes = [find_oddity(gray, side, look, again, config) for gray, side, look in zip(grays, sides, looks, strict=True)]
+    return list(each(partial(_four, config=config), looks, codes))
+
+
+def _four(look: Look, code: ErrorCode | None, config: RegionConfig) -> list[RegionCrop]:
+    if code is not None or look.wrist is None or look.roi is None or look.bounds is None:
+        return [RegionCrop(region, error=code or ErrorCode.NO_WRIST) for region in Region]
+    out = [RegionCrop(Region.WRIST, look.wrist.box, look.wrist.score, _square(look.roi, config.crop_size))]
+    for bone in BONES:
+        found = look.bones.get(bone)
+        if found is None:
+            out.append(RegionCrop(bone, error=ErrorCode.NO_REGION))
+        else:
+            pixels = _square(crop(look.roi, found.box, config.margin(bone)), config.crop_size)
+            out.append(RegionCrop(bone, found.box.shift(look.bounds.x0_px, look.bounds.y0_px), found.score, pixels))
+    return out
+
+
+def _square(gray: np.ndarray, side_px: int) -> np.ndarray:
+    """Shrink to at most `side_px`, then pad: the zeros stay zeros."""
+    return pad_square(gray if max(gray.shape) <= side_px else resize_longer_side(gray, side_px))
