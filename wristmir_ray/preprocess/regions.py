@@ -92,7 +92,7 @@ def _four(look: Look, code: ErrorCode | None, config: RegionConfig) -> list[Regi
         if found is None:
             out.append(RegionCrop(bone, error=ErrorCode.NO_REGION))
         else:
-            pixels = _square(crop(look.roi, found.box, config.bone_margin), config.crop_size)
+            pixels = _square(crop(look.roi, found.box, config.margin(bone)), config.crop_size)
             out.append(RegionCrop(bone, found.box.shift(look.bounds.x0_px, look.bounds.y0_px), found.score, pixels))
     return out
 

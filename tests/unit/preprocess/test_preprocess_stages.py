@@ -77,7 +77,7 @@ def test_large_crops_shrink_and_small_ones_stay() -> None:
     assert found[0].crop is not None
     assert found[0].crop.shape == (224, 224)
     assert found[3].crop is not None
-    assert found[3].crop.shape == (40, 40)  # 30 px and 15 % on each side, to whole pixels
+    assert found[3].crop.shape == (60, 60)  # 30 px and half of that on each side
 
 
 def test_the_best_wrist_is_taken() -> None:
