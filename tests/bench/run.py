@@ -1,4 +1,4 @@
-"""Run every benchmark, print one JSON line each, and hold them against gates.yaml.
+"""Run every benchmark, print one JSON line each (a table, too, where there are `fields`), hold them against gates.yaml.
 
     python tests/bench/run.py [NAME ...]
 
@@ -35,6 +35,14 @@ def environment() -> dict[str, Any]:
     return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
 
 
+def table(fields: Mapping[str, Mapping[str, float]]) -> str:
+    """Return figures by field as a Markdown table."""
+    columns = list(next(iter(fields.values())))
+    lines = [f"| field | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(f'{f[c]:.4f}' for c in columns)} |" for name, f in fields.items()]
+    return "\n".join(lines)
+
+
 def missed(result: Mapping[str, Any], gate: Mapping[str, float]) -> bool:
     """Return whether a result misses its gate: `min_x` and `max_x` bound the result's figure x."""
     bounds = [(name.split("_", 1), value) for name, value in gate.items()]
@@ -53,6 +61,8 @@ def main(names: list[str]) -> int:
         result = importlib.import_module(f"bench_{name}").measure()
         line = {"name": name, **result, "gate": gates[name], "environment": environment()}
         print(json.dumps(line), flush=True)
+        if "fields" in result:
+            print(table(result["fields"]), file=sys.stderr, flush=True)
         if missed(result, gates[name]):
             failures.append(name)
     if failures:

@@ -37,3 +37,11 @@ def test_every_gate_has_its_benchmark() -> None:
 def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["nonsense"]) == 2
     assert "nonsense" in capsys.readouterr().err
+
+
+def test_figures_by_field_are_a_table() -> None:
+    assert run.table({"region": {"f1": 0.5, "recall": 1}}).splitlines() == [
+        "| field | f1 | recall |",
+        "|---|---|---|",
+        "| region | 0.5000 | 1.0000 |",
+    ]
