@@ -53,6 +53,12 @@ def rank(found: Sequence[Sequence[Detection]], truth: Sequence[Truth], region: R
     return Ranked(np.array([s for s, _ in pairs], float), np.array([h for _, h in pairs], bool), num_truth)
 
 
+def typical_score(found: Sequence[Sequence[Detection]], truth: Sequence[Truth], region: Region) -> float:
+    """Return the median score of a region's boxes that cover a true one; 1 where none does."""
+    ranked = rank(found, truth, region)
+    return float(np.median(ranked.scores[ranked.hits])) if ranked.hits.any() else 1.0
+
+
 def average_precision(ranked: Ranked) -> float:
     """Return AP50: the precision envelope's mean over 101 recall levels (as COCO); NaN without true boxes."""
     if not ranked.num_truth:

@@ -20,7 +20,7 @@ from wristmir_ray.anatomy import Split
 from wristmir_ray.detection import page
 from wristmir_ray.detection.config import TargetConfig
 from wristmir_ray.detection.dataset import CLASSES, images_and_truth, write_yolo
-from wristmir_ray.detection.metrics import best_of_each, score
+from wristmir_ray.detection.metrics import best_of_each, score, typical_score
 from wristmir_ray.models.detector import DetectorSpec, OnnxDetector
 from wristmir_ray.models.networks import EXACT
 
@@ -97,7 +97,8 @@ def train_target(
         page.CURVES_FILE: page.curves(found, truth, classes),
         page.WORST_FILE: page.worst(images, found, truth, thresholds),
     }
-    sealed = replace(spec, score_thresholds=tuple(thresholds.values())).sealed(model)
+    typical = tuple(typical_score(found, truth, c) for c in classes)
+    sealed = replace(spec, score_thresholds=tuple(thresholds.values()), typical_scores=typical).sealed(model)
     return Trained(model, sealed, metrics, pages)
 
 

@@ -5,7 +5,7 @@ width, height in letterboxed pixels, then a probability a class) and `detector.j
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol, Self
 
@@ -40,6 +40,8 @@ class Detector(Protocol):
 
     digest: str
     """Identifies weights and run-time settings."""
+    typical_scores: Mapping[Region, float]
+    """What a true box of a class scores, in the median of the validation images: how sure it is when it is sure."""
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
         """Return each image's detections, best score first.
@@ -62,6 +64,8 @@ class DetectorSpec:
     """One a class: boxes below it are not reported."""
     iou_threshold: float
     """Of suppression, within a class."""
+    typical_scores: tuple[float, ...] = ()
+    """One a class: median score of true boxes in validation; empty where it was not measured."""
     digest: str = ""
 
     def sealed(self, model: bytes) -> Self:
@@ -77,6 +81,7 @@ class DetectorSpec:
         lists = {
             "classes": tuple(map(Region, values["classes"])),
             "score_thresholds": tuple(values["score_thresholds"]),
+            "typical_scores": tuple(values.get("typical_scores", ())),
         }
         return cls(**{**values, **lists})
 
@@ -89,6 +94,7 @@ class OnnxDetector:
         self._batch_size = runtime.batch_size
         self.spec = spec
         self.digest = spec.digest
+        self.typical_scores = dict(zip(spec.classes, spec.typical_scores or [1.0] * len(spec.classes), strict=True))
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
         """Return each image's detections, best score first; the network sees `batch_size` images at a time."""

@@ -44,15 +44,16 @@ class RegionConfig(Section):
         0.5, gt=0, le=1, description="a radius and an ulna that overlap by this much are one bone seen twice"
     )
     present: float = Field(
-        0.4, ge=0, le=1, description="mean score of radius and ulna below which the picture shows no wrist's forearm"
-    )
-    certain: float = Field(
-        0.75,
+        0.4,
         ge=0,
         le=1,
-        description="mean score of radius and ulna below which a picture is looked at turned by 180 degrees, too",
+        description="mean score of radius and ulna, as share of what true ones score in validation, below which the "
+        "picture shows no wrist's forearm",
     )
-    surer: float = Field(0.15, ge=0, le=1, description="by how much that must raise the score of an upside-down one")
+    certain: float = Field(
+        0.9, ge=0, le=1, description="the same, below which a picture is looked at turned by 180 degrees, too"
+    )
+    surer: float = Field(0.18, ge=0, le=1, description="by how much that must raise the score of an upside-down one")
 
     def margin(self, bone: Region) -> float:
         """Return what is added on each side of a bone's box when it is cut, share of that side."""

@@ -16,6 +16,8 @@ from wristmir_ray.models.detector import Detection, Detector
 from wristmir_ray.preprocess.choice import choose_bones
 from wristmir_ray.preprocess.config import RegionConfig
 
+_FOREARM = (Region.DISTAL_RADIUS, Region.DISTAL_ULNA)
+
 Each = Callable[..., Iterable[Any]]
 """Like `map`; a pool's `map` shares the work of a batch among threads."""
 
@@ -32,16 +34,13 @@ class Look:
     """uint8 (h, w): the wrist with its margin, enhanced."""
     bones: Mapping[Region, Detection] = field(default_factory=dict)
     """The plausible bones, in pixels of `roi`."""
+    certainty: float = 0.0
+    """Of the forearm: mean score of radius and ulna, which every wrist has, as shares of what a true one typically
+    scores; 0 for one that is not found."""
 
     @property
     def wrist(self) -> Detection | None:
         return self.wrists[0] if self.wrists else None
-
-    @property
-    def certainty(self) -> float:
-        """0 to 1: the mean score of radius and ulna, which every wrist has; 0 for one that is not found."""
-        forearm = (self.bones.get(r) for r in (Region.DISTAL_RADIUS, Region.DISTAL_ULNA))
-        return sum(d.score for d in forearm if d) / 2
 
 
 def look_at(
@@ -67,11 +66,16 @@ def look_at(
         return _cut_wrist(gray, [d for d in _sizable(found) if d.region == Region.WRIST], config)
 
     def choose(look: Look, found: Sequence[Detection], side: Side | None) -> Look:
-        return replace(look, bones=choose_bones(_sizable(found), config, side))
+        bones = choose_bones(_sizable(found), config, side)
+        return replace(look, bones=bones, certainty=_certainty(bones, bone_detector.typical_scores))
 
     looks = list(each(cut, grays, roi_detector.detect(grays)))
     found = iter(bone_detector.detect([look.roi for look in looks if look.roi is not None]))
     return list(each(choose, looks, [next(found) if look.wrists else [] for look in looks], sides))
+
+
+def _certainty(bones: Mapping[Region, Detection], typical: Mapping[Region, float]) -> float:
+    return sum(bones[r].score / typical[r] for r in _FOREARM if r in bones) / len(_FOREARM)
 
 
 def _cut_wrist(gray: np.ndarray, wrists: Sequence[Detection], config: RegionConfig) -> Look:

@@ -16,6 +16,7 @@ from wristmir_ray.detection.metrics import (
     best_threshold,
     rank,
     score,
+    typical_score,
 )
 from wristmir_ray.models.detector import Detection
 
@@ -46,6 +47,12 @@ def test_half_an_overlap_is_needed() -> None:
 def test_other_regions_and_other_images_do_not_count() -> None:
     ulna = [Detection(Region.DISTAL_ULNA, A, 0.9)]
     assert rank([ulna, found((A, 0.5))], [{W: [A]}, {W: [B]}], W).hits.tolist() == [False]
+
+
+def test_what_true_boxes_score_is_their_median() -> None:
+    images = [found((A, 0.2), (B, 0.95)), found((A, 0.6)), found((A, 0.9))]
+    assert typical_score(images, [{W: [A]}] * 3, W) == 0.6, "the box beside the bone does not count"
+    assert typical_score([[]], [{W: [A]}], W) == 1
 
 
 def test_average_precision_by_hand() -> None:

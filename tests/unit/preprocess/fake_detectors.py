@@ -14,6 +14,7 @@ class Told:
 
     def __init__(self, *detections: Detection) -> None:
         self.digest = "told"
+        self.typical_scores = dict.fromkeys(Region, 1.0)
         self.seen: list[np.ndarray] = []
         self._detections = list(detections)
 
@@ -27,6 +28,7 @@ class Shares:
 
     def __init__(self, shares: dict[Region, tuple[float, float, float, float]]) -> None:
         self.digest = "shares"
+        self.typical_scores = dict.fromkeys(Region, 1.0)
         self._shares = shares
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:

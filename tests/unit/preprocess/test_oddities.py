@@ -19,6 +19,7 @@ class Wrists:
     """Finds a wrist wherever a square of 100 px is bright; a spot of 255 at its upper left says which way is up."""
 
     digest = "wrists"
+    typical_scores = dict.fromkeys(Region, 1.0)
 
     def __init__(self) -> None:
         self.looks = 0
@@ -40,6 +41,7 @@ class Forearms:
     """Finds radius and ulna with a score that hangs on which way is up; none where `bare`."""
 
     digest = "forearms"
+    typical_scores = dict.fromkeys(Region, 1.0)
 
     def __init__(self, bare: bool = False) -> None:
         self._bare = bare
@@ -85,6 +87,14 @@ def test_neither_radius_nor_ulna() -> None:
 def test_a_trace_of_a_forearm_is_none() -> None:
     """Either way up the bones are as uncertain: neither upside-down nor a wrist."""
     assert code(np.full((100, 100), 180, np.uint8)) == ErrorCode.NOT_WRIST
+
+
+def test_a_weak_detector_is_sure_at_low_scores() -> None:
+    weak = Forearms()
+    weak.typical_scores = dict.fromkeys(Region, 0.3)
+    faint = np.full((100, 100), 180, np.uint8)
+    assert extract_regions(faint, Wrists(), weak, CONFIG)[0].error is None
+    assert code(faint) == ErrorCode.NOT_WRIST
 
 
 def test_no_wrist_either_way_up() -> None:

@@ -116,6 +116,7 @@ class _Clipped:
     """Detections as a detector gives them: inside the image, never empty."""
 
     digest = "clipped"
+    typical_scores = dict.fromkeys(Region, 1.0)
 
     def __init__(self, inner: Shares) -> None:
         self._inner = inner
@@ -215,6 +216,7 @@ def test_exploding_keeps_its_place_in_a_slice(tmp_path: Path) -> None:
 def test_a_detector_that_fails_costs_one_row(tmp_path: Path) -> None:
     class Broken:
         digest = "broken"
+        typical_scores = dict.fromkeys(Region, 1.0)
 
         def detect(self, images: list[np.ndarray]) -> list[list[Detection]]:
             raise RuntimeError("secret text")
