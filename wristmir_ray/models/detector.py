@@ -94,7 +94,9 @@ class OnnxDetector:
         self._batch_size = runtime.batch_size
         self.spec = spec
         self.digest = spec.digest
-        self.typical_scores = dict(zip(spec.classes, spec.typical_scores or [1.0] * len(spec.classes), strict=True))
+        self.typical_scores: Mapping[Region, float] = dict(
+            zip(spec.classes, spec.typical_scores or [1.0] * len(spec.classes), strict=True)
+        )
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
         """Return each image's detections, best score first; the network sees `batch_size` images at a time."""
