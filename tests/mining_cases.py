@@ -17,6 +17,8 @@ def load(name: str) -> list[dict[str, Any]]:
 
 
 CASES = load("mining_cases")
+NEWCOMER = load("mining_newcomer")
+"""Misreadings that a new reader found, with their variants."""
 HELD_OUT = load("mining_blind_f")
 """Written blind to the rules, which were never mended on them."""
 BLIND = [c for part in "abcde" for c in load(f"mining_blind_{part}")] + HELD_OUT

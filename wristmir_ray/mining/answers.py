@@ -67,13 +67,25 @@ class FailureClass(StrEnum):
     """The engine died each time it read this report, in the end with no other."""
 
 
+_WRONG = {
+    FailureClass.INVALID_JSON: "the answer is not one JSON object",
+    FailureClass.NEWLINE_LOOP: "the answer ends in blank lines, without an object",
+    FailureClass.LENGTH: "the answer reached the limit of tokens before its end",
+}
+"""What was wrong, where that is not what to mend."""
+
+
 class AnswerFailure(Exception):
-    """An answer that is no record. `hint` tells the model what to mend; it quotes neither answer nor report."""
+    """An answer that is no record. `hint` tells the model what to mend, `wrong` a person what was wrong.
+
+    Neither quotes the answer or the report.
+    """
 
     def __init__(self, failure: FailureClass, hint: str) -> None:
         super().__init__(f"{failure}: {hint}")
         self.failure = failure
         self.hint = hint
+        self.wrong = _WRONG.get(failure, hint)
 
 
 class _Strict(BaseModel):

@@ -90,7 +90,7 @@ def _judge(row: Mapping[str, Any], lead: Mapping[str, Any], attempt: int) -> dic
     except AnswerFailure as e:
         if attempt == 1:
             return {**own, "status": OPEN, "failure_class": e.failure, "text": row["text"], "hint": e.hint}
-        return {**own, **rejected(e.failure, e.hint)}
+        return {**own, **rejected(e.failure, e.wrong)}
     except Exception as e:  # an answer that breaks our own code is one bad row, never a dead job
         return {**own, "status": "rejected", "failure_class": "stage_failed", **reject_columns(e, STAGE)}
     return {**own, "status": "ok" if attempt == 1 else "repaired", **found}

@@ -2,10 +2,17 @@
 
 from collections.abc import Iterable
 
-from wristmir_ray.mining.clauses import Clause, Head
+from wristmir_ray.mining.clauses import PREPOSITIONS, Clause, Head
 from wristmir_ray.mining.terms import Mention
 
 _ADVERBS = frozenset({"yet", "now", "currently", "fully", "completely", "any", "significantly", "as"})
+_GROUNDS = frozenset(
+    {"on", "because", "due", "given", "based", "from", "as", "since", "by", "considering", "judging", "owing", "per"}
+    | {"after", "though", "despite", "when", "where", "radiographically", "clinically", "for", "secondary"}
+)
+"""Words that open the grounds of a doubt."""
+_PLACES = frozenset({"in", "at", "with"})
+_GOVERNORS = PREPOSITIONS | {"involves", "involve", "affects", "affect", "crosses", "traverses"}
 
 
 def deny_before(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
@@ -33,6 +40,29 @@ def _deny_coordinated(clause: Clause, head: Head, cue: Mention) -> None:
         _deny_coordinated(clause, clause.heads[at - 1], cue)
 
 
+def looks_back(clause: Clause, m: Mention, before: Mention | None, ahead: bool, negated: dict[int, Mention]) -> bool:
+    """Whether a negation denied what stands before it: a fracture, an attribute, bones."""
+    following = clause.word(m.last + 1)
+    placed = following in {"in", "at", "of"} and clause.word(m.first) == "neither"
+    ends = m.kind == "not" and before is not None and before.kind == "verb" and following in {"", "."}
+    if not ahead and (placed or ends) and clause.head_before(m.first) is not None:
+        deny_before(clause, m, negated)  # `a fracture is seen neither in the ulna nor ...`
+        return True
+    if not ahead and m.first == clause.first > 0 and not clause.heads and m.kind == "neg":
+        negated.update({r.first: m for r in spared_bones(clause, m)})  # `...; nor of the ulna`
+        return bool(negated)
+    if before is None:
+        return False
+    if before.kind == "region" and clause.word(m.first).startswith("neg"):
+        if not ahead or following in {"/", ",", ".", ";"}:
+            deny_listed(clause, m, before, negated)
+            return True
+    elif before.kind in {"disp", "ang"} and following in {"", ",", ".", ")"}:
+        negated[before.first] = m  # `displ nil`
+        return True
+    return False
+
+
 def doubt_before(clause: Clause, cue: Mention) -> None:
     """Make the head before a cue, else the one after it, uncertain."""
     head = clause.head_before(cue.first) or clause.head_after(cue.last)  # `there is suspected fracture`
@@ -41,6 +71,16 @@ def doubt_before(clause: Clause, cue: Mention) -> None:
     if head is not None and (head.neg is None or head.neg.first > head.mention.first):
         head.hedge = cue
         head.neg = None
+
+
+def trails(clause: Clause, cue: Mention) -> bool:
+    """Whether a hedge right behind a fracture doubts it, though words follow (`suspected on the basis of ...`)."""
+    head, before = clause.head_before(cue.first), clause.ending.get(cue.first - 1)
+    if head is None or before is None or before not in (head.mention, *head.regions):
+        return False
+    ahead = next((m for m in clause.mentions if m.first > cue.last and m.kind not in {"known", "side"}), None)
+    word, placed = clause.word(cue.last + 1), ahead is not None and ahead.kind == "region"
+    return word in _GROUNDS or (word in _PLACES and not (placed and ahead is not None and ahead.first - cue.last <= 3))
 
 
 def deny_predicate(clause: Clause, head: Head, negated: dict[int, Mention]) -> None:
@@ -84,6 +124,19 @@ def spared_bones(clause: Clause, cue: Mention) -> list[Mention]:
 def spare(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> None:
     """Deny the bones after `but not`, `sparing`."""
     _deny_bones(clause, spared_bones(clause, cue), cue, negated)
+
+
+def deny_neither(clause: Clause, cue: Mention, negated: dict[int, Mention]) -> bool:
+    """Read `a fracture of neither the radius nor the ulna`: there is none; one that is known spares both."""
+    head = clause.head_before(cue.first)
+    if head is None or clause.word(cue.first) != "neither" or clause.word(cue.first - 1) not in _GOVERNORS:
+        return False
+    after = [r for r in head.regions if r.first > cue.last]
+    if head.known or any(r.last < cue.first for r in head.regions):
+        _deny_bones(clause, after, cue, negated)
+    elif after or clause.word(cue.last + 1) in {"bone", "of"}:
+        head.neg = cue
+    return bool(after) or head.neg is cue
 
 
 def deny_listed(clause: Clause, cue: Mention, region: Mention, negated: dict[int, Mention]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from wristmir_ray.mining.clauses import ADJECTIVES, JOINS, NOUNS, Clause
+from wristmir_ray.mining.foreseen import foreseen
 from wristmir_ray.mining.terms import Mention
 
 _ATTRIBUTES = frozenset({"type", "typeweak", "grade", "disp", "heal", "align", "ang"})
@@ -65,7 +66,8 @@ def loose(clause: Clause) -> list[Mention]:
     """Return the attributes of a clause that stand in no head's noun phrase."""
     heads = {h.mention.first for h in clause.heads}
     taken = {a.first for h in clause.heads for a in h.adjectives} | heads
-    return [m for m in clause.mentions if m.kind in _ATTRIBUTES and m.first not in taken]
+    own = [m for m in clause.mentions if m.kind in _ATTRIBUTES and m.first not in taken]
+    return [m for m in own if not foreseen(clause, m)]
 
 
 def _related(clause: Clause, m: Mention) -> Mention | None:

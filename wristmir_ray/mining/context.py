@@ -9,7 +9,16 @@ cues (`is not seen`, `cannot be excluded`) reach the nearest head before them.
 
 from dataclasses import dataclass, field
 
-from wristmir_ray.mining.backward import deny_before, deny_listed, deny_predicate, doubt_before, spare, spared_bones
+from wristmir_ray.mining.backward import (
+    deny_before,
+    deny_neither,
+    deny_predicate,
+    doubt_before,
+    looks_back,
+    spare,
+    spared_bones,
+    trails,
+)
 from wristmir_ray.mining.clauses import NOUNS, PREPOSITIONS, Clause, Head
 from wristmir_ray.mining.latent import mark_latent
 from wristmir_ray.mining.terms import Mention
@@ -114,7 +123,9 @@ class _Scan:
             x.first > m.last and x.kind in {"fx", "deny", "type", "combo", *_MODIFIED} for x in self.clause.mentions
         )
         copula = self.clause.ending.get(m.first - 1)
-        if self._looks_back(m, copula, ahead):
+        if deny_neither(self.clause, m, self.context.negated):
+            return
+        if looks_back(self.clause, m, copula, ahead, self.context.negated):
             return
         if not ahead and m.kind == "not" and not self.clause.head_before(m.first) and spared_bones(self.clause, m):
             for region in spared_bones(self.clause, m):  # `it is not the radius but the ulna that is broken`
@@ -143,28 +154,6 @@ class _Scan:
         linked = m.kind == "link" and self.clause.word(m.first - 1) == ","
         return linked or (m.kind == "verb" and self.neg.kind in {"not", "spare"})
 
-    def _looks_back(self, m: Mention, before: Mention | None, ahead: bool) -> bool:
-        """Whether a negation denied what stands before it: a fracture, an attribute, bones."""
-        following = self.clause.word(m.last + 1)
-        placed = following in {"in", "at", "of"} and self.clause.word(m.first) == "neither"
-        ends = m.kind == "not" and before is not None and before.kind == "verb" and following in {"", "."}
-        if not ahead and (placed or ends) and self.clause.head_before(m.first) is not None:
-            deny_before(self.clause, m, self.context.negated)  # `a fracture is seen neither in the ulna nor ...`
-            return True
-        if not ahead and m.first == self.clause.first > 0 and not self.clause.heads and m.kind == "neg":
-            self.context.negated.update({r.first: m for r in spared_bones(self.clause, m)})  # `...; nor of the ulna`
-            return bool(self.context.negated)
-        if before is None:
-            return False
-        if before.kind == "region" and self.clause.word(m.first).startswith("neg"):
-            if not ahead or following in {"/", ",", ".", ";"}:
-                deny_listed(self.clause, m, before, self.context.negated)
-                return True
-        elif before.kind in {"disp", "ang"} and following in {"", ",", ".", ")"}:
-            self.context.negated[before.first] = m  # `displ nil`
-            return True
-        return False
-
     def _denies_attribute(self, m: Mention) -> bool:
         """Whether the open negation ends before a hedge (`no displacement, possible styloid fracture`)."""
         last = next((x for x in reversed(self.clause.mentions) if x.first < m.first), None)
@@ -179,6 +168,9 @@ class _Scan:
         before = self.clause.ending.get(m.first - 1)
         if self.clause.word(m.first) == "?" and before is not None and before.kind in {"disp", "heal", "ang"}:
             return  # `displaced?`
+        if self.neg is None and trails(self.clause, m):
+            doubt_before(self.clause, m)
+            return
         ahead = self.clause.head_after(m.last)
         following = next(
             (x for x in self.clause.mentions if x.first > m.last and x.kind not in {"verb", "copula", "known", "side"}),

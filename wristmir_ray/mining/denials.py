@@ -68,9 +68,17 @@ def _intact_bones(clause: Clause, m: Mention) -> list[Mention]:
             first = joined[:1] if paired else []  # `despite a fracture of the radius, the ulna and styloid are intact`
             joined = [r for r in joined if r in first or r.kind != "region" or not clause.owned(r, direct=False)]
             return [x, *joined] if _plural(clause, x, m, joined) else [x]
+        if x.kind == "fx" and _was(clause, x, m):  # `the radius was fractured in 2019 and is now normal`
+            return next((h.regions for h in clause.heads if h.mention is x), [])
         if x.kind not in _BETWEEN and not (x.kind == "align" and clause.word(x.last + 1) == "and"):
             return []
     return []
+
+
+def _was(clause: Clause, fractured: Mention, m: Mention) -> bool:
+    """Whether a bone that was fractured is said to be sound now."""
+    past = {"was", "were", "been"} & set(clause.words(max(clause.first, fractured.first - 2), fractured.first))
+    return bool(past) and {"and", "now"} <= set(clause.words(fractured.last + 1, m.first))
 
 
 def _plural(clause: Clause, subject: Mention, m: Mention, joined: list[Mention]) -> bool:

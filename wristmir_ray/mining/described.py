@@ -1,6 +1,7 @@
 """Attributes outside a noun phrase, and whose they are: a head's of the clause, a bone's, or an earlier one's."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from wristmir_ray.mining.attributes import read_values
 from wristmir_ray.mining.bearers import LINKED, bearers, loose
@@ -9,6 +10,14 @@ from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.statements import Statement
 from wristmir_ray.mining.terms import Mention
 
+_PRONOUNS = frozenset({"it", "its", "this", "which", "that"})
+_JOINTS = frozenset({"wrist", "joint", "joints", "carpal", "carpus", "radiocarpal", "articular", "druj", "normal"})
+"""Words of an alignment that is no fracture's."""
+_EXAM = frozenset(
+    {"view", "views", "radiograph", "radiographs", "films", "images", "projections", "overall", "reduction"}
+    | {"postreduction", "fractures", "both", "study", "manipulation", "cast", "plaster"}
+)
+"""Words of an alignment that is not of the one bone of a list header."""
 _LINKS = frozenset(
     {
         "of",
@@ -120,7 +129,24 @@ def attributes(clause: Clause, context: Context) -> Iterator[Statement]:
             start = min((v.start for v in spans), default=mentions[0].start)
             end = max((v.end for v in spans), default=mentions[-1].end)
             kind = "fracture" if "fracture_type" in values and _is_gapped(clause, regions) else "attribute"
-            yield Statement(kind, start, end, regions=regions, values=values, ref=ref, head="type")
+            yield from _parted(
+                clause, Statement(kind, start, end, regions=regions, values=values, ref=ref, head="type")
+            )
+
+
+def _parted(clause: Clause, s: Statement) -> Iterator[Statement]:
+    """Yield an alignment that names no bone as all fractures', apart from what else is said."""
+    words = set(clause.words(clause.first, clause.last))
+    single = s.regions or s.ref or s.kind != "attribute" or clause.word(clause.first) in _PRONOUNS
+    single = single or any(m.kind == "region" for m in clause.mentions)
+    if "alignment" not in s.values or single or words & _JOINTS:
+        yield s
+        return
+    value = s.values["alignment"]
+    exam = bool(words & _EXAM)
+    yield replace(s, start=value.start, end=value.end, values={"alignment": value}, shared=True, whole=exam)
+    if rest := {n: v for n, v in s.values.items() if n != "alignment"}:
+        yield replace(s, values=rest)
 
 
 def _is_of_fat(clause: Clause, m: Mention) -> bool:

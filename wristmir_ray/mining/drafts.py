@@ -1,6 +1,6 @@
 """A finding in the making, and how its words unite."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from wristmir_ray.anatomy import Presence
@@ -85,7 +85,25 @@ def answered(drafts: Sequence[Draft], s: Statement, whole: bool) -> list[Draft]:
     """
     denied = {p for r in s.regions for p in places(r)}
     every = whole and s.whole and not s.rest and not s.regions
+    if s.corrects:
+        _retract(drafts, s, denied, every)
     return [d for d in drafts if not (d.asked and (every or d.place in denied))]
+
+
+def _retract(drafts: Sequence[Draft], s: Statement, denied: Collection[Place], every: bool) -> None:
+    """Take back what a correction denies (`the fracture is of the ulna, not the radius`): the ulna's has its values."""
+    for old in drafts:
+        if (
+            old.presence is Presence.ABSENT
+            or not (every or old.place in denied)
+            or (s.side and old.side not in (None, s.side))
+        ):
+            continue
+        heirs = [d for d in drafts if d.known and d.place not in denied and d.presence is Presence.PRESENT]
+        for heir in [d for d in heirs[-1:] if not d.values]:
+            heir.values = dict(old.values)
+            heir.evidence += [e for e in old.evidence if e.field in old.values]
+        old.values, old.presence, old.evidence = {}, Presence.ABSENT, []
 
 
 def _refines(name: str, old: str, new: str) -> bool:

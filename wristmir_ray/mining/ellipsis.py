@@ -19,7 +19,9 @@ _ANSWERS = dict.fromkeys(
 _ANSWERS |= dict.fromkeys(("yes", "confirmed", "positive", "present"), Presence.PRESENT)
 _DENIALS = [[w, v, "not"] for w in ("it", "this", "they") for v in ("is", "was", "does", "are", "do", "has")]
 _DENIALS += [["none", v] for v in ("demonstrated", "found", "detected", "shown", "evident", "visible")] + [
-    ["there", "is", "none"]
+    ["there", "is", "none"],
+    ["i", "disagree"],
+    ["we", "disagree"],
 ]
 _TIME = frozenset(
     {"today", "now", "currently", "there", "here", "on", "the", "present", "current", "this", "these", "views", "view"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from wristmir_ray.anatomy import Presence
 from wristmir_ray.mining.drafts import Draft
 from wristmir_ray.mining.statements import Statement
 
@@ -38,6 +39,8 @@ class Focus:
             present: the report's drafts that are not absent.
         """
         focus = self.latest()
+        if s.shared and not self._now:
+            return [d for d in present if d.presence is Presence.PRESENT] or focus
         if s.ref and len(focus) < 2 <= len(self._before):
             focus = self._before
         pair = focus if len(focus) > 1 else self._pair

@@ -8,7 +8,7 @@ from wristmir_ray.mining.attributes import read_values
 from wristmir_ray.mining.clauses import Clause, Head
 from wristmir_ray.mining.context import Context
 from wristmir_ray.mining.described import following_attributes
-from wristmir_ray.mining.nuances import asks, contrasts, explained, further
+from wristmir_ray.mining.nuances import asks, contrasts, explained, further, of_one_kind
 from wristmir_ray.mining.statements import MAX_SPAN, Statement
 from wristmir_ray.mining.terms import Mention, Term
 from wristmir_ray.mining.values import Value
@@ -48,7 +48,7 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         latent=head.latent,
         plural=head.kind == "many",
         ref=_reference(clause, head),
-        whole=(head.kind in _WHOLE or head.kind == "deny") and not head.hardware and not contrasts(clause, head),
+        whole=_is_whole(clause, head),
         rest=head.other or bool(head.adjectives) or any(m.kind == "extra" for m in clause.mentions),
         question=asks(clause, head),
     )
@@ -61,6 +61,12 @@ def fractures(clause: Clause, head: Head, context: Context) -> Iterator[Statemen
         yield Statement(
             "fracture", start, end, Presence.UNCERTAIN, head.hedged_regions, head=head.kind, latent=head.latent
         )
+
+
+def _is_whole(clause: Clause, head: Head) -> bool:
+    """Whether a head that names no bone, if denied, is denied of all."""
+    every = head.kind in _WHOLE or head.kind == "deny"
+    return every and not (head.hardware or contrasts(clause, head) or of_one_kind(clause, head))
 
 
 def _own(clause: Clause, head: Head) -> list[Mention]:

@@ -22,26 +22,27 @@ def _words() -> dict[str, str]:
     return {k: "|".join(re.escape(w) for w in sorted(own, key=lambda w: (-len(w), w))) for k, own in phrases.items()}
 
 
-_W = _words()
+WORDS = _words()
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*"
 _DATE = (
     r"\d{1,4} [/-] \d{1,2}(?: [/-] \d{2,4})?|\d{1,2}\.\d{1,2}(?: \. \d{2,4})?"
     rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}|{_MONTH}(?: \.)? \d{{1,2}}"
 )
 _SOURCE = re.compile(
-    rf"\b(?:(?:{_W['who']})(?: \w+)? (?:{_W['what']})|{_W['source']}|(?:{_W['earlier']}) (?:\. )?(?:{_W['study']})"
-    rf"|(?:of|on|from|dated) (?:the )?(?:{_DATE})|(?:{_DATE}) (?:{_W['study']}))(?!\w)"
+    rf"\b(?:(?:{WORDS['who']})(?: \w+)? (?:{WORDS['what']})|{WORDS['source']}|dr (?:\. )?\w+"
+    rf"|(?:{WORDS['earlier']}) (?:\. )?(?:{WORDS['study']})"
+    rf"|(?:of|on|from|dated) (?:the )?(?:{_DATE})|(?:{_DATE}) (?:{WORDS['study']}))(?!\w)"
 )
-_ACTIVE = re.compile(rf"\b(?<!previously )(?:{_W['claim']})\b")
-_PASSIVE = re.compile(rf"\b(?:was|were|(?:had|has|have|would have) been) (?:\w+ly )?(?:{_W['claim']})\b")
-_REDUCED = re.compile(rf"\b(?:{_W['doubt']}) (?:on|at|by|in|during|from) (?:the )?[^,;]{{0,40}}$")
-_NOUN = re.compile(rf"\b(?:{_W['claim_of']})\b")
-_LEAD = re.compile(rf"^(?:{_W['lead']}|prev(?:ious)?(?: \.)? (?:{_W['study']}))\b|\baccording to\b")
+_ACTIVE = re.compile(rf"\b(?<!previously )(?:{WORDS['claim']})\b")
+_PASSIVE = re.compile(rf"\b(?:was|were|(?:had|has|have|would have) been) (?:\w+ly )?(?:{WORDS['claim']})\b")
+_REDUCED = re.compile(rf"\b(?:{WORDS['doubt']}) (?:on|at|by|in|during|from) (?:the )?[^,;]{{0,40}}$")
+_NOUN = re.compile(rf"\b(?:{WORDS['claim_of']})\b")
+_LEAD = re.compile(rf"^(?:{WORDS['lead']}|prev(?:ious)?(?: \.)? (?:{WORDS['study']}))\b|\baccording to\b")
 _SECOND = re.compile(r"^second opinion on\b")
-_TODAY = re.compile(rf"\b(?:{_W['today']})(?!\w)")
-_FINITE = re.compile(rf"\b(?:{_W['finite']})\b")
-_SAID = re.compile(rf"\b(?:{_W['said']})\b")
-_LED, _ASIDE = (frozenset(_W[k].split("|")) for k in ("led", "aside"))
+TODAY = re.compile(rf"\b(?:{WORDS['today']})(?!\w)")
+FINITE = re.compile(rf"\b(?:{WORDS['finite']})\b")
+_SAID = re.compile(rf"\b(?:{WORDS['said']})\b")
+_LED, _ASIDE = (frozenset(WORDS[k].split("|")) for k in ("led", "aside"))
 _MAX_ASIDE = 40
 
 
@@ -56,12 +57,12 @@ def is_hearsay(clause: Clause) -> bool:
     source = _SOURCE.search(text)
     if _SECOND.match(text):
         return True
-    if source is None or _TODAY.search(text):
+    if source is None or TODAY.search(text):
         return False
     told = _SOURCE.search(before)
     if told is not None and _NOUN.search(before):
         return True
-    if _FINITE.search(_SAID.sub("", after)):
+    if FINITE.search(_SAID.sub("", after)):
         return False
     denied = any(m.kind == "neg" and m.first < heads[0] for m in clause.mentions)
     led = _LEAD.search(text) is not None and (told is not None or "according to" in text)
@@ -100,7 +101,7 @@ def _closing(words: Sequence[str], i: int) -> int | None:
 def _tells(words: Sequence[str], i: int, end: int) -> bool:
     """Whether the aside of words (i, end) is another's claim; who claims may stand before a relative clause."""
     text = " ".join(words[i + (i > 0) : end])
-    if _TODAY.search(text) or _FINITE.search(_SAID.sub("", text)):
+    if TODAY.search(text) or FINITE.search(_SAID.sub("", text)):
         return False
     who = " ".join(words[max(0, i - 8) : end]) if words[i] == "," else text
     claims = _ACTIVE.search(text) is not None or ":" in words[i:end] or _NOUN.search(text) is not None

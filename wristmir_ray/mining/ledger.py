@@ -145,7 +145,7 @@ class Ledger:
             kept.append((side, Span("presence", s.start, s.end, self.section)))
 
     def _attribute(self, s: Statement, side: str | None) -> None:
-        regions = s.regions or self.header or self._described
+        regions = s.regions or ([] if s.shared and s.whole else self.header) or self._described
         self._described = list(regions)
         if regions and s.values:
             for place, mention in [(p, r) for r in regions for p in places(r)]:

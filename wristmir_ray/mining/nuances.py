@@ -2,6 +2,8 @@
 
 from wristmir_ray.mining.clauses import BE, Clause, Head
 
+_ALL_KINDS = frozenset({"even", "complete", "any", "otherwise", "else", "other"})
+"""Words by which a denial of one type is one of all: `not even a hairline fracture`, `complete or incomplete`."""
 _ASKS = frozenset({"?", "query", "rule", "r/o", "exclude", "evaluate", "evaluation", "eval"})
 
 
@@ -10,6 +12,15 @@ def contrasts(clause: Clause, head: Head) -> bool:
     cue = head.neg
     before = clause.head_before(cue.first) if cue is not None and cue.kind in {"not", "spare"} else None
     return before is not None and before.neg is None and any(a.kind == "type" for a in head.adjectives)
+
+
+def of_one_kind(clause: Clause, head: Head) -> bool:
+    """Whether what is denied is one type of fracture (`no buckle fracture`), which leaves all others open.
+
+    `No displaced fracture` is said, and read, of all: a displacement is no type.
+    """
+    all_kinds = not _ALL_KINDS.isdisjoint(clause.words(max(clause.first, head.first - 3), head.mention.last + 3))
+    return any(a.kind == "type" for a in head.adjectives) and not (head.other or all_kinds)
 
 
 def further(clause: Clause, head: Head) -> bool:

@@ -16,6 +16,8 @@ from wristmir_ray.mining.hearsay import is_hearsay, part_asides
 from wristmir_ray.mining.instructions import without_instructions
 from wristmir_ray.mining.language import is_english
 from wristmir_ray.mining.ledger import Ledger
+from wristmir_ray.mining.opinions import outdate, set_apart
+from wristmir_ray.mining.otherside import name_other_side
 from wristmir_ray.mining.reading import read_statements
 from wristmir_ray.mining.sections import BODY, Section, Sentence, split_sections, split_sentences
 from wristmir_ray.mining.splitting import split_clauses
@@ -27,6 +29,7 @@ from wristmir_ray.mining.wording import reword
 
 _WRIST = frozenset({"distal_radius", "distal_ulna", "ulnar_styloid", "radial_styloid", "scaphoid", "carpals"})
 _HISTORY = frozenset({"indication", "history", "comparison"})
+_CORRECTS = frozenset({"correction", "erratum", "corrected", "amendment", "amended"})
 _HEADER_TOKENS = 8
 _TITLE_TOKENS = 6
 
@@ -92,7 +95,10 @@ def read_clauses(ledger: Ledger, read: Read, hearsay: bool = True) -> Iterator[t
         statements = list(read_statements(clause))
         if hearsay and (read.aside or is_hearsay(clause)):
             statements = [replace(s, latent=True) for s in statements]
-        yield clause, statements
+        if read.section.kind == "addendum" or read.tokens[0].text in _CORRECTS:
+            statements = [replace(s, corrects=True) for s in statements]
+        statements = outdate(clause, statements) if hearsay else statements
+        yield clause, set_apart(clause, statements)
 
 
 def _label(tokens: list[Token], mentions: list[Mention]) -> None:
@@ -122,6 +128,7 @@ def _spread_side(sentences: list[Read]) -> None:
             named = {m.value for m in read.mentions if m.kind == "side"}
             side = named.pop() if named in ({"left"}, {"right"}) else side
         read.side = side
+        read.mentions = name_other_side(read.tokens, read.mentions, side)
 
 
 def _check_size(report: str) -> None:
@@ -151,14 +158,18 @@ def _check_wrist(sentences: list[Read]) -> None:
 def _drafts(sentences: list[Read], hearsay: bool = True) -> list[Draft]:
     """Return the findings in the making. What tells nothing but hearsay tells it of itself: `hearsay` False."""
     ledger = Ledger()
+    waiting: list[tuple[str, Statement]] = []
     for read in sorted(sentences, key=lambda r: r.section.kind in BODY):
         if read.section.kind in BODY or read.section.kind in _HISTORY:
-            _enter(ledger, read, hearsay)
+            waiting += [(read.section.kind, s) for s in _enter(ledger, read, hearsay) if s.shared]
+    for ledger.section, statement in waiting:  # `post-reduction views show good alignment`, above the fractures
+        ledger.header = []
+        ledger.add(statement, latent=False)
     return ledger.close()
 
 
-def _enter(ledger: Ledger, read: Read, hearsay: bool) -> None:
-    """Read one sentence into the ledger."""
+def _enter(ledger: Ledger, read: Read, hearsay: bool) -> list[Statement]:
+    """Read one sentence into the ledger; return what it says of fractures that no sentence has named so far."""
     ledger.section = read.section.kind
     ledger.side = read.side or ledger.side
     latent = read.section.kind in _HISTORY
@@ -175,6 +186,7 @@ def _enter(ledger: Ledger, read: Read, hearsay: bool) -> None:
             ledger.settle(free)
     _add_all(ledger, held, latent)
     ledger.end_sentence()
+    return [] if latent else held
 
 
 def _is_unbound(ledger: Ledger, s: Statement) -> bool:

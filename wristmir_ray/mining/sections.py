@@ -54,7 +54,8 @@ _STATES = re.compile(
     r"|on (?:one|the)|visib",
     re.IGNORECASE,
 )
-"""Words of a sentence: a line with one of them is no title, though it speaks of radiographs."""
+"""A line with one of these words is no title, though it speaks of radiographs."""
+_RESULT = re.compile(r"fractures?\b|\bfx\b|intact|normal|unremarkable", re.IGNORECASE)
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\.(?=[A-Z][a-z])|\n|(?<=\S)(?=\s\(?[1-9]\)\s)")
 _ABBREVIATION = re.compile(
@@ -71,9 +72,8 @@ _OPEN_END = re.compile(
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"[ \t]*[A-Za-z][\w /()]{0,30}:")
-_LETTERHEAD_CHARS = 100
-_WRAP_CHARS = 55
-"""A line this long that ends without a stop was wrapped by the editor, so its sentence goes on."""
+_LETTERHEAD_CHARS, _WRAP_CHARS = 100, 55
+"""A line of `_WRAP_CHARS` that ends without a stop was wrapped by the editor, so its sentence goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,8 @@ class Sentence:
 def split_sections(text: str) -> list[Section]:
     """Return the sections in order; text before the first heading is `body`."""
     marks = [(m.start(), m.end(), m.lastgroup or "body") for m in _HEADING.finditer(text) if _stands(text, m)]
-    marks = [(a, b, _in_place(text[a:b], kind, [k for _, _, k in marks[:i]])) for i, (a, b, kind) in enumerate(marks)]
-    marks = _superseded(text, marks)
-    found = [m for m in _TITLE.finditer(text) if not _STATES.search(m.group("title"))]
-    titles = [(m.start("title"), m.end(), "title") for m in found]
+    marks = _superseded(text, [(a, b, _in_place(text, i, marks)) for i, (a, b, _) in enumerate(marks)])
+    titles = [(m.start("title"), m.end(), "title") for m in _TITLE.finditer(text) if not _STATES.search(m["title"])]
     taken = [(a, b) for a, b, _ in marks]
     marks += [t for t in titles if not any(a < t[1] and t[0] < b for a, b in taken)]
     marks = _with_unknown(text, sorted(marks))
@@ -119,10 +117,12 @@ def split_sections(text: str) -> list[Section]:
     return [p for i, s in enumerate(out) for p in _release_body(text, s, described, bool(filled & BODY), i == last)]
 
 
-def _in_place(heading: str, kind: str, before: Sequence[str]) -> str:
-    """Return what a heading means where it stands: `Details:` below a result are findings, above they are history."""
-    summed_up = not BODY.isdisjoint(before)
-    return "findings" if summed_up and kind == "history" and _DETAILS.fullmatch(heading) else kind
+def _in_place(text: str, i: int, marks: Sequence[tuple[int, int, str]]) -> str:
+    """Return what heading `i` means where it stands: `Details:` below a result are findings, above they are history."""
+    start, end, kind = marks[i]
+    above = {k for _, _, k in marks[:i]}
+    summed_up = bool(above & BODY) or (not above and _RESULT.search(text, 0, start) is not None)
+    return "findings" if summed_up and kind == "history" and _DETAILS.fullmatch(text[start:end]) else kind
 
 
 def _superseded(text: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:

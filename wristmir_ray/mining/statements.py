@@ -42,6 +42,10 @@ class Statement:
     """A denial of what was not told before, or of one kind alone (`no other fracture`, `no displaced fracture`)."""
     question: bool = False
     """It asks (`? fracture`, `query fracture`, `rule out fracture`)."""
+    corrects: bool = False
+    """It stands in an addendum or a correction: a denial takes back what was said of its bones."""
+    shared: bool = False
+    """An alignment that names no bone: all fractures' (`post-reduction views show anatomic alignment`)."""
     ref: str = ""
     """former, latter or both; of a denial: it; of an echo: same, yes, no or maybe."""
     side: str | None = None

@@ -22,6 +22,16 @@ def failure(text: str | None, reason: str = "stop") -> FailureClass:
     return caught.value.failure
 
 
+@pytest.mark.parametrize(
+    ("text", "reason", "wrong"), [("no object", "stop", "the answer is not"), ("{", "length", "the answer reached")]
+)
+def test_a_person_is_told_what_was_wrong_and_the_model_what_to_do(text: str, reason: str, wrong: str) -> None:
+    with pytest.raises(AnswerFailure) as caught:
+        read_answer(text, reason, TEXT)
+    assert caught.value.wrong.startswith(wrong)
+    assert caught.value.hint.startswith(("answer with", "be shorter"))
+
+
 def test_every_value_stands_on_its_quote() -> None:
     record = read_answer(json.dumps(answer(displacement=said("unknown", "x"))), "stop", TEXT)
     (finding,) = record.findings

@@ -160,3 +160,8 @@ def test_findings_of_the_other_wrist_are_left_out() -> None:
     )
     assert text_of(record, Region.DISTAL_RADIUS, side="left") == "Distal radius region showing no fracture."
     assert "mild" in text_of(record, Region.DISTAL_RADIUS, side="right")
+
+
+def test_a_broken_finger_comes_into_no_caption() -> None:
+    record = mine("Left wrist. Fracture of the proximal phalanx of the 5th finger. Distal radius normal.")
+    assert text_of(record, Region.WRIST) == "Left wrist X-ray (PA view) showing no fracture."

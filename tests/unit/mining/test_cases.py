@@ -4,19 +4,21 @@ from typing import Any
 
 import pytest
 
-from tests.mining_cases import BLIND, CASES, gold, load
+from tests.mining_cases import BLIND, CASES, NEWCOMER, gold, load
 from wristmir_ray.errors import Reject
 from wristmir_ray.mining.rules import mine
 from wristmir_ray.mining.scoring import findings_f1
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if "error" not in c], ids=lambda c: c["name"])
+@pytest.mark.parametrize("case", [c for c in CASES + NEWCOMER if "error" not in c], ids=lambda c: c["name"])
 def test_findings_of_a_hand_written_report(case: dict[str, Any]) -> None:
     found = [f.model_dump(mode="json") for f in mine(case["report"]).findings]
     names = ("region", "presence", "fracture_type", "displacement", "healing")
     assert sorted(tuple(f[n] for n in names) for f in found) == sorted(tuple(f[n] for n in names) for f in gold(case))
     if "sides" in case:
         assert sorted(f["side"] for f in found) == sorted(case["sides"])
+    if "alignments" in case:
+        assert sorted(f["alignment"] for f in found if f["alignment"]) == sorted(case["alignments"])
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "error" in c], ids=lambda c: c["name"])
