@@ -83,7 +83,7 @@ class ErrorCode(StrEnum):
     NOT_RADIOGRAPH = "not_radiograph"
     """The header names another modality (CT, MR, US, ...)."""
     NOT_WRIST = "not_wrist"
-    """The header or the table names another body part."""
+    """The header or the table names another body part, or the ends of radius and ulna are not in the image."""
     VIEW_NOT_PA = "view_not_pa"
     METADATA_CONFLICT = "metadata_conflict"
     """Header, table and report disagree on the patient's side."""
@@ -111,6 +111,10 @@ class ErrorCode(StrEnum):
 
     # preprocess, retrieval
     NO_WRIST = "no_wrist"
+    UPSIDE_DOWN = "upside_down"
+    """The fingers point down: the detectors see the wrist once the image is turned."""
+    TWO_WRISTS = "two_wrists"
+    """The image shows both wrists: neither can be said to be the exam's."""
     NO_REGION = "no_region"
     """The detector did not find this bone: a fact, not a failure."""
     STAGE_FAILED = "stage_failed"

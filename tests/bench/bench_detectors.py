@@ -9,34 +9,26 @@ the trainer's `predict` does it, in inference mode; that it is the same network 
 the largest difference of the default to the peer over both detectors.
 """
 
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.bench.trained import JOBS, detectors
+
 ROUNDS, TIMED = 5, 40
 VAL_IMAGES = 80
-JOBS = Path(__file__).parents[2] / "jobs"
 Run = Callable[[np.ndarray], np.ndarray]
 
 
 def measure() -> dict[str, Any]:
     """Return calls a second of the default back end and of eager PyTorch, and all others' beside them."""
-    from wristmir_ray.demo.config import DemoConfig
-    from wristmir_ray.demo.line import PHANTOM_HASH_KEY, STEPS, run_step
 
-    os.environ.setdefault("WRISTMIR_HASH_KEY", PHANTOM_HASH_KEY)
     with tempfile.TemporaryDirectory() as folder:
-        demo = DemoConfig(root=folder, ray={"progress": False})
-        for step in STEPS:
-            run_step(step, demo, JOBS)
-            if step.name == "train_detector":
-                break
+        demo = detectors(folder)
         both = {target: _compare(demo, target) for target in ("roi", "bones")}
     ms, apart = both["bones"]["ms"], [b["map50"]["default"] - b["map50"]["eager"] for b in both.values()]
     return {

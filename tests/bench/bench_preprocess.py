@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench.trained import JOBS, detectors
+
 EXAMS = int(os.environ.get("BENCH_EXAMS", "3000"))
 ROUNDS = 5
 PROFILED = 300
@@ -36,25 +38,17 @@ STEPS_OF = {
     "bench_preprocess.py": ("_loop",),
 }
 """Where the steps are, by file: none calls another."""
-JOBS = Path(__file__).parents[2] / "jobs"
 
 
 def measure() -> dict[str, Any]:
     """Return images a second of both, and their ratio."""
     from wristmir_ray import raydata
     from wristmir_ray.config import load_config
-    from wristmir_ray.demo.config import DemoConfig
-    from wristmir_ray.demo.line import PHANTOM_HASH_KEY, STEPS, run_step
     from wristmir_ray.preprocess.config import PreprocessConfig
 
-    os.environ.setdefault("WRISTMIR_HASH_KEY", PHANTOM_HASH_KEY)
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
-        demo = DemoConfig(root=folder, exams=EXAMS, ray={"progress": False})
-        for step in STEPS:
-            if step.name == "preprocess":
-                break
-            run_step(step, demo, JOBS)
+        demo = detectors(folder, EXAMS)
         argv = ["--root", demo.archive, "--detect.workers", str(cores)]
         config = load_config(PreprocessConfig, argv, JOBS / "preprocess.yaml")
         uris = _uris(demo.archive)

@@ -13,25 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.peak import peak_of, publish_rows
+from tests.bench.trained import JOBS, detectors
 
 MANY = int(os.environ.get("BENCH_EXAMS", "20000"))
 SIZES = (MANY // 10, MANY)
-JOBS = Path(__file__).parents[2] / "jobs"
 
 
 def measure() -> dict[str, Any]:
     """Return both peaks, their ratio, and the larger archive's images a second."""
     from wristmir_ray import raydata
-    from wristmir_ray.demo.config import DemoConfig
-    from wristmir_ray.demo.line import PHANTOM_HASH_KEY, STEPS, run_step
 
-    os.environ.setdefault("WRISTMIR_HASH_KEY", PHANTOM_HASH_KEY)
     with tempfile.TemporaryDirectory() as folder:
-        demo = DemoConfig(root=folder, ray={"progress": False})
-        for step in STEPS:
-            run_step(step, demo, JOBS)
-            if step.name == "train_detector":
-                break
+        demo = detectors(folder)
         raydata.disconnect()
         runs = [_run(n, demo, Path(folder)) for n in SIZES]
     few, many = (peak for peak, _ in runs)

@@ -18,6 +18,11 @@ class DemoConfig(JobConfig):
     results: str = Field(
         "tests/bench/results/demo_seeds.json", description="where the figures of a run over several seeds are kept"
     )
+    real_detectors: Place | None = Field(
+        None,
+        description="root of the detectors that look at real radiographs (README, Detectors for real images); default: "
+        "the demo's own",
+    )
     overrides: dict[str, dict[str, str]] = Field(
         {}, description="step -> {dotted.setting: value} laid over that job's YAML (small runs, tests)"
     )

@@ -43,7 +43,7 @@ def mixed_folder(radiographs: Path, destination: Path) -> Path:
 
 
 def run_real(config: DemoConfig, jobs: Path, real_data: str | None) -> dict[str, Any]:
-    """Ingest and preprocess real radiographs with the detectors trained on phantoms.
+    """Ingest and preprocess real radiographs with detectors trained on phantoms: `real_detectors`, or the demo's own.
 
     Returns:
         Template values `real` and `real_note`; empty where no real radiographs are at hand.
@@ -61,7 +61,7 @@ def run_real(config: DemoConfig, jobs: Path, real_data: str | None) -> dict[str,
     where = ["--root", root, "--images", str(folder), "--metadata.path", str(radiographs / "dataset.csv")]
     found = ingest(load_config(IngestConfig, where, jobs / "ingest_grazpedwri.yaml"))
     print(found, flush=True)
-    where = ["--root", root, "--detectors", config.archive, "--max_reject_share", "1"]
+    where = ["--root", root, "--detectors", config.real_detectors or config.archive, "--max_reject_share", "1"]
     print(preprocess(load_config(PreprocessConfig, where, jobs / "preprocess.yaml")), flush=True)
     rejected = sum(found.rejects.values())
     codes = ", ".join(f"{n} {code}" for code, n in sorted(found.rejects.items()))

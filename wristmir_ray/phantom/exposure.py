@@ -21,12 +21,16 @@ class Exposure:
     """Half thickness of the forearm, grown-hand mm."""
     noise: float
     """Standard deviation of the noise behind 1.0 of attenuation, as a share of full scale."""
+    noise_grain_px: float
+    """Blur of the noise by the detector and its processing; 0: each pixel for itself."""
     blur_px: float
     scatter: float
     """Grey of the open field, share of full scale."""
     tilt: tuple[float, float]
     """Brightness gained from one border to the other, x and y (heel effect)."""
     gamma: float
+    contrast: float
+    """Share of an S-shaped tone curve: steep in the middle, flat at both ends."""
     white: float
     """Attenuation shown at full scale."""
     texture: float
@@ -59,11 +63,13 @@ def sample_exposure(case: Case, seed: int) -> Exposure:
         soft=rng.uniform(0.008, 0.0135),
         bone=rng.uniform(0.040, 0.058) * (0.74 if case.osteopenia else 1.0),
         thickness=rng.uniform(20.0, 29.0),
-        noise=rng.uniform(0.004, 0.020),
+        noise=rng.uniform(0.004, 0.024),
+        noise_grain_px=rng.uniform(0.5, 1.2) * (rng.random() < 0.5),
         blur_px=rng.uniform(0.7, 1.3),
         scatter=rng.uniform(0.03, 0.16),
         tilt=(rng.normal(0, 0.03), rng.normal(0, 0.03)),
-        gamma=float(np.exp(rng.normal(0, 0.22))),
+        gamma=float(np.exp(rng.normal(0, 0.28))),
+        contrast=rng.uniform(0.2, 1.0) * (rng.random() < 0.5),
         white=rng.uniform(0.9, 1.3),
         texture=rng.uniform(0.03, 0.15),
         streak_px=(rng.uniform(0.9, 2.6), rng.uniform(1.6, 5.0)),

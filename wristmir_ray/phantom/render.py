@@ -137,11 +137,11 @@ def _fill(mask: np.ndarray, polygon: np.ndarray, value: int) -> None:
 def _detect(path: np.ndarray, shot: Exposure, rng: np.random.Generator) -> np.ndarray:
     """Return 12-bit pixels of an attenuation map: tone curve, dose noise, collimation, marker."""
     rows, cols = path.shape
-    grey = np.float32(1 - shot.scatter) * np.clip(path / shot.white, 0, 1) ** np.float32(shot.gamma) + shot.scatter
+    grey = _toned(path, shot)
     grey += (np.linspace(-0.5, 0.5, cols, dtype=np.float32) * shot.tilt[0])[None, :]
     grey += (np.linspace(-0.5, 0.5, rows, dtype=np.float32) * shot.tilt[1])[:, None]
     dose = np.exp(0.5 * path) * np.float32(0.6 * shot.noise)
-    grey += dose * rng.standard_normal(path.shape, dtype=np.float32)
+    grey += dose * _noise(rows, cols, shot.noise_grain_px, rng)
     letters = _marker(rows, cols, shot)
     grey = np.maximum(grey, letters)
     field = _field(rows, cols, shot)
@@ -149,6 +149,23 @@ def _detect(path: np.ndarray, shot: Exposure, rng: np.random.Generator) -> np.nd
         grey += np.float32(shot.glow) * _glow(field, shot)
     grey *= field
     return np.asarray(np.clip(grey * FULL, 0, FULL), np.uint16)
+
+
+def _toned(path: np.ndarray, shot: Exposure) -> np.ndarray:
+    """Return float32 of the map's shape: grey by the tone curve, a power with an S upon it."""
+    grey = np.clip(path / shot.white, 0, 1) ** np.float32(shot.gamma)
+    if shot.contrast:
+        grey += np.float32(shot.contrast) * (grey * grey * (3 - 2 * grey) - grey)
+    return np.asarray(np.float32(1 - shot.scatter) * grey + shot.scatter, np.float32)
+
+
+def _noise(rows: int, cols: int, grain_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Return float32 (rows, cols) of unit variance."""
+    noise = rng.standard_normal((rows, cols), dtype=np.float32)
+    if grain_px:
+        noise = cv2.GaussianBlur(noise, (0, 0), grain_px)
+        noise /= np.float32(noise[::4, ::4].std())
+    return noise
 
 
 def _glow(field: np.ndarray, shot: Exposure) -> np.ndarray:

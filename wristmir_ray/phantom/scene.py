@@ -7,7 +7,7 @@ import numpy as np
 from wristmir_ray.anatomy import BONES, Box, Presence, Region, Side
 from wristmir_ray.phantom import fractures, shapes, skeleton
 from wristmir_ray.phantom.case import Case
-from wristmir_ray.phantom.variety import vary
+from wristmir_ray.phantom.variety import fade, vary
 
 SPACING_MM = 0.144
 """Pixel spacing of nearly all GRAZPEDWRI-DX views."""
@@ -15,16 +15,27 @@ SPACING_MM = 0.144
 RADIUS_BOX_MM, ULNA_BOX_MM = 27.0, 24.0
 """How far below the growth plate the boxes of the bones reach (grown hand)."""
 
-STYLOID_MARGIN_MM = 1.0
-"""How much wider than its outline the styloid's box is: a reader draws it close, preprocess adds its own margin."""
+EDGE_MM = 0.3
+"""How much wider than its outline a bone's box is: where the edge has faded. Context is preprocess' own margin."""
 
-ROI_MM, ROI_CHILD_MM = 8.0, 24.0
-"""How far below it the wrist's box reaches: so much of a grown hand and so much of the child's own."""
+PARTED_MM, BASE_MM, TIP_MM = 0.8, 1.2, 3.0
+"""The styloid's box holds what lies so far outside the ulna's dome and so much of the base below it, but at least so
+much of the tip. Within the head nothing shows where a styloid begins: a box around all of it is learned too wide."""
+
+WRIST_EDGE_MM, WRIST_BELOW_MM = 1.5, 5.0
+"""How much wider than carpus and bones' boxes the wrist's box is, and how far below them it reaches (millimetres of the
+child, not of a grown hand): a wrist that is found a little short must not cut its bones off."""
 
 CUT_SHARE, CUT_CARPUS, CUT_FOREARM = 0.35, 0.25, 0.16
 """Exams whose field cuts some of the wrist's box off, and how much at most above and below."""
 
-_PATIENT, _POSE, _FRACTURE, _VARIETY = 12, 13, 14, 17
+ROOM = (1.02, 1.2)
+"""The narrowest fields, in widths of the wrist's box."""
+
+TURN_DEG, TURN_MOST_DEG = 8.0, 20.0
+"""How the forearm lies on the detector: standard deviation and most."""
+
+_PATIENT, _POSE, _FRACTURE, _VARIETY, _FADING = 12, 13, 14, 17, 18
 _BORDER_PX = 12
 
 
@@ -56,8 +67,9 @@ def build_scene(case: Case, seed: int) -> Scene:
     vary(wrist, np.random.default_rng((seed, _VARIETY, case.patient)))
     rng = np.random.default_rng((seed, _POSE, case.index))
     _break(wrist, case, seed)
+    fade(wrist.ulna, np.random.default_rng((seed, _FADING, case.patient)))
     _pose_hand(wrist, rng)
-    turn = np.clip(rng.normal(0, 7.0), -15, 15)
+    turn = np.clip(rng.normal(0, TURN_DEG), -TURN_MOST_DEG, TURN_MOST_DEG)
     zoom = wrist.scale * rng.uniform(0.92, 1.1) / SPACING_MM
     mirror = np.diag([1.0 if case.side == Side.LEFT else -1.0, 1.0])
     c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
@@ -98,7 +110,7 @@ def _place(wrist: Box, scale: float, rng: np.random.Generator) -> tuple[int, int
     A small child's field is smaller, by less than the child.
     """
     rows = int(max(rng.integers(800, 1300) * (0.55 + 0.45 * scale), wrist.height_px * 1.12 + 2 * _BORDER_PX))
-    cols = int(max(rows * rng.uniform(0.52, 0.88), wrist.width_px * 1.12 + 2 * _BORDER_PX))
+    cols = int(max(rows * rng.uniform(0.52, 0.88), wrist.width_px * rng.uniform(*ROOM) + 2 * _BORDER_PX))
     spare_x, spare_y = cols - wrist.width_px - 2 * _BORDER_PX, rows - wrist.height_px - 2 * _BORDER_PX
     x = _BORDER_PX + spare_x * rng.beta(1.6, 1.6)
     y = _BORDER_PX + spare_y * rng.beta(1.3, 1.7)
@@ -112,16 +124,23 @@ def _boxes(scene: Scene) -> dict[Region, Box]:
     """Return true boxes in pixels; the styloid has none before it is ossified."""
     wrist = scene.bones
     radius, ulna, styloid = BONES
-    out = {
-        radius: _around(scene, _upper(wrist.radius, skeleton.RADIUS_PHYSIS + RADIUS_BOX_MM), 1.0),
-        ulna: _around(scene, _upper(wrist.ulna, wrist.ulna_physis + ULNA_BOX_MM), 1.0),
+    ends = {
+        radius: _upper(wrist.radius, skeleton.RADIUS_PHYSIS + RADIUS_BOX_MM),
+        ulna: _upper(wrist.ulna, wrist.ulna_physis + ULNA_BOX_MM),
     }
-    if "styloid" in wrist.ulna.parts:
-        tips = [wrist.ulna.parts[n] for n in ("styloid", "fragment") if n in wrist.ulna.parts]
-        out[styloid] = _around(scene, np.concatenate(tips), STYLOID_MARGIN_MM)
-    limit = skeleton.RADIUS_PHYSIS + ROI_MM + ROI_CHILD_MM / wrist.scale
-    forearm = [_upper(bone, limit) for bone in (wrist.radius, wrist.ulna)]
-    return {Region.WRIST: _around(scene, np.concatenate([wrist.carpus, *forearm]), 2.5), **out}
+    below = [shapes.shift(end, 0.0, WRIST_BELOW_MM / wrist.scale) for end in ends.values()]
+    out = {Region.WRIST: _around(scene, np.concatenate([wrist.carpus, *ends.values(), *below]), WRIST_EDGE_MM)}
+    out |= {bone: _around(scene, points, EDGE_MM) for bone, points in ends.items()}
+    return out if "styloid" not in wrist.ulna.parts else {**out, styloid: _around(scene, _tip(wrist.ulna), EDGE_MM)}
+
+
+def _tip(ulna: skeleton.Bone) -> np.ndarray:
+    """Return the outline points of the styloid that are seen as its own: beyond the dome, a fragment whole."""
+    parts = [shapes.dense(ulna.parts[n]) for n in ("styloid", "fragment") if n in ulna.parts]
+    points = np.concatenate(parts)
+    parted = shapes.outside(points, ulna.parts["epiphysis"]) > PARTED_MM
+    lowest = points[parted, 1].max(initial=-np.inf) + BASE_MM
+    return np.asarray(points[points[:, 1] <= max(lowest, points[:, 1].min() + TIP_MM)])
 
 
 def _upper(bone: skeleton.Bone, limit: float) -> np.ndarray:

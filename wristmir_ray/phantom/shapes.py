@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 
 
@@ -83,6 +84,18 @@ def span_at(polygon: np.ndarray, y: float) -> tuple[float, float]:
     rise = np.where(np.abs(b[:, 1] - a[:, 1]) < 1e-9, 1.0, b[:, 1] - a[:, 1])
     x = a[:, 0] + (b[:, 0] - a[:, 0]) * np.clip((y - a[:, 1]) / rise, 0, 1)
     return float(x.min()), float(x.max())
+
+
+def dense(polygon: np.ndarray, steps: int = 6) -> np.ndarray:
+    """Return the outline with `steps` points an edge."""
+    at = np.linspace(0, 1, steps, endpoint=False)[:, None, None]
+    return np.asarray(polygon * (1 - at) + np.roll(polygon, -1, axis=0) * at).transpose(1, 0, 2).reshape(-1, 2)
+
+
+def outside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Return (n,): how far each point lies outside a polygon, negative inside."""
+    contour = polygon.astype(np.float32)[:, None]
+    return -np.array([cv2.pointPolygonTest(contour, (float(x), float(y)), True) for x, y in points])
 
 
 def wavy(polygon: np.ndarray, below: float, height: float) -> np.ndarray:

@@ -54,7 +54,8 @@ def cast_map(scene: Scene, shot: Exposure, rng: np.random.Generator) -> np.ndarr
     path = np.asarray(2 * (shell - hole), np.float32)
     strength = (0.010 if shot.plaster else 0.0065) * scene.bones.scale
     weave = _mottle(rows, cols, rng) if shot.plaster else _mesh(rows, cols, scene.px_per_mm / _QUARTER, rng)
-    return _full(np.float32(strength) * path * weave, scene)
+    cast = _full(np.float32(strength) * path * weave, scene)
+    return cast * _granules(scene.rows, scene.cols, rng) if shot.plaster else cast
 
 
 def _skin() -> np.ndarray:
@@ -78,6 +79,14 @@ def _mottle(rows: int, cols: int, rng: np.random.Generator) -> np.ndarray:
     noise = rng.standard_normal((rows, cols), dtype=np.float32)
     grain = cv2.GaussianBlur(noise, (0, 0), sigmaX=rng.uniform(0.8, 3.0), sigmaY=rng.uniform(0.8, 1.8))
     return np.asarray(1 + np.float32(rng.uniform(0.12, 0.6)) * grain / np.float32(grain.std()))
+
+
+def _granules(rows: int, cols: int, rng: np.random.Generator) -> np.ndarray:
+    """Return float32 (rows, cols) around 1: the grain of plaster, as coarse as trabeculae, over bone and all."""
+    noise = rng.standard_normal((rows // 2 + 1, cols // 2 + 1), dtype=np.float32)
+    grain = cv2.GaussianBlur(noise, (0, 0), sigmaX=rng.uniform(0.5, 1.5), sigmaY=rng.uniform(0.5, 1.5))
+    grain *= np.float32(rng.uniform(0.1, 0.5)) / np.float32(grain[::4, ::4].std())
+    return np.asarray(1 + cv2.resize(grain, (cols, rows), interpolation=cv2.INTER_LINEAR))
 
 
 def _mesh(rows: int, cols: int, px_per_mm: float, rng: np.random.Generator) -> np.ndarray:

@@ -7,10 +7,12 @@ other by more than they differ from a child (domain randomisation, Tobin et al. 
 import numpy as np
 
 from wristmir_ray.phantom import shapes
-from wristmir_ray.phantom.skeleton import Bone, Skeleton
+from wristmir_ray.phantom.skeleton import Bone, Mark, Skeleton
 
 KERNEL_SHARE = 0.25
 """Wrists whose styloid is not fused with the head: an own centre of ossification."""
+FADED_SHARE = 0.3
+"""Wrists whose styloid is thin or not yet dense: it takes less of the beam than the head beside it."""
 _WAVES = 8
 _LENGTHS_MM = (14.0, 60.0)
 _STEEPNESS = 0.10
@@ -27,15 +29,34 @@ def vary(wrist: Skeleton, rng: np.random.Generator) -> None:
     for bone in wrist.bones:
         bone.cortex *= thin
         bone.medulla += dense
+    if wrist.physis_open:
+        for bone in (wrist.radius, wrist.ulna):
+            _calcify(bone, rng)
     wrist.reshape(_Warp(rng))
+
+
+def fade(ulna: Bone, rng: np.random.Generator) -> None:
+    """Make the styloid, and a fragment of it, fainter than the head."""
+    strength, blur = -rng.uniform(0.15, 0.65), rng.uniform(0.2, 0.8)
+    if rng.random() < FADED_SHARE:
+        tips = [ulna.parts[n] for n in ("styloid", "fragment") if n in ulna.parts]
+        ulna.marks += [Mark(tip, strength, blur=blur, filled=True) for tip in tips]
+
+
+def _calcify(bone: Bone, rng: np.random.Generator) -> None:
+    """Draw the zone of provisional calcification: a dense line where the shaft meets the growth plate."""
+    shaft = bone.parts["shaft"]
+    end = shaft[shaft[:, 1] < shaft[:, 1].min() + 1.2]
+    line = end[np.argsort(end[:, 0])] + (0.0, 0.4)
+    bone.marks.append(Mark(line, rng.uniform(0.0, 0.6), width=rng.uniform(0.6, 1.3)))
 
 
 def _ulnar_head(ulna: Bone, rng: np.random.Generator) -> None:
     """Make the head flat or domed, the styloid a spike, a knob, or a round kernel beside the head."""
     tall = rng.uniform(0.9, 1.5)
-    broad, long, lean = rng.uniform(0.9, 2.3), rng.uniform(0.7, 1.1), rng.normal(0, 0.25)
+    broad, long, lean = rng.uniform(0.8, 1.9), rng.uniform(0.65, 1.1), rng.normal(0, 0.25)
     kernel = rng.random() < KERNEL_SHARE
-    (rx, ry), aside = rng.uniform(2.2, 4.2, 2), rng.uniform(-1.0, 2.5, 2)
+    (rx, ry), aside = rng.uniform(1.6, 4.0, 2), rng.uniform(-1.0, 2.5, 2)
     if (head := ulna.parts.get("epiphysis")) is not None:
         foot = head[:, 1].max()
         ulna.parts["epiphysis"] = np.stack([head[:, 0], foot + (head[:, 1] - foot) * tall], 1)

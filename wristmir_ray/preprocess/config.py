@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from wristmir_ray.anatomy import Region
 from wristmir_ray.config import JobConfig, Place, PoolConfig, Section
 from wristmir_ray.imaging.config import DecodeConfig, EnhanceConfig
 from wristmir_ray.models.networks import RuntimeConfig
@@ -16,6 +17,13 @@ class RegionConfig(Section):
     )
     bone_margin: float = Field(
         0.15, ge=0, le=1, description="added around a bone, share of its side: a cortex at the very edge is not judged"
+    )
+    styloid_margin: float = Field(
+        0.5,
+        ge=0,
+        le=2,
+        description="the same around the styloid: its box is close and small, and what tells an avulsion is the gap "
+        "between the tip and the dome it left, which lies beside the box",
     )
     crop_size: int = Field(
         224,
@@ -35,6 +43,20 @@ class RegionConfig(Section):
     same_bone_iou: float = Field(
         0.5, gt=0, le=1, description="a radius and an ulna that overlap by this much are one bone seen twice"
     )
+    present: float = Field(
+        0.4, ge=0, le=1, description="mean score of radius and ulna below which the picture shows no wrist's forearm"
+    )
+    certain: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="mean score of radius and ulna below which a picture is looked at turned by 180 degrees, too",
+    )
+    surer: float = Field(0.15, ge=0, le=1, description="by how much that must raise the score of an upside-down one")
+
+    def margin(self, bone: Region) -> float:
+        """Return what is added on each side of a bone's box when it is cut, share of that side."""
+        return self.styloid_margin if bone == Region.ULNAR_STYLOID else self.bone_margin
 
 
 class PreprocessConfig(JobConfig):

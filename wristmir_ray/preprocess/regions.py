@@ -1,21 +1,18 @@
 """One way from a radiograph to its wrist and bones, for archives and queries alike."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from wristmir_ray.anatomy import BONES, Box, Region, Side
 from wristmir_ray.errors import ErrorCode
-from wristmir_ray.imaging.crop import crop, crop_bounds, pad_square, resize_longer_side
-from wristmir_ray.imaging.enhance import enhance
-from wristmir_ray.models.detector import Detection, Detector
-from wristmir_ray.preprocess.choice import choose_bones
+from wristmir_ray.imaging.crop import crop, pad_square, resize_longer_side
+from wristmir_ray.models.detector import Detector
 from wristmir_ray.preprocess.config import RegionConfig
-
-Each = Callable[..., Iterable[Any]]
-"""Like `map`; a pool's `map` shares the work of a batch among threads."""
+from wristmir_ray.preprocess.looking import Each, Look, look_at
+from wristmir_ray.preprocess.oddities import find_oddity
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +26,6 @@ class RegionCrop:
     crop: np.ndarray | None = None
     """uint8 (S, S), enhanced, zero-padded to a square, S <= crop_size."""
     error: ErrorCode | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Wrist:
-    """A found wrist, cut out with its margin and enhanced."""
-
-    found: Detection
-    bounds: Box
-    roi: np.ndarray
 
 
 def extract_regions(
@@ -60,7 +48,8 @@ def extract_regions(
         side: of the wrist, where it is known: helps to tell which candidate is the styloid.
 
     Returns:
-        Four entries. Without a wrist all say `no_wrist`; a bone that was not found says `no_region`.
+        Four entries. Without a wrist, or in a picture of something else (`oddities`), all say why in one
+        code; a bone that was not found says `no_region`.
 
     References:
         WristMIR §2.2, Fig. 1a.
@@ -85,47 +74,27 @@ def extract_batch(
         each: does what is not a network's.
     """
 
-    def cut(gray: np.ndarray, found: Sequence[Detection]) -> _Wrist | None:
-        return _cut_wrist(gray, found, config)
+    looks = look_at(grays, sides, roi_detector, bone_detector, config, each)
 
-    def finish(wrist: _Wrist | None, bones: Sequence[Detection], side: Side | None) -> list[RegionCrop]:
-        return _four(wrist, bones, side, config)
+    def again(gray: np.ndarray, side: Side | None) -> Look:
+        return look_at([gray], [side], roi_detector, bone_detector, config)[0]
 
-    wrists = list(each(cut, grays, roi_detector.detect(grays)))
-    found = iter(bone_detector.detect([wrist.roi for wrist in wrists if wrist]))
-    return list(each(finish, wrists, [next(found) if wrist else [] for wrist in wrists], sides))
+    codes = [find_oddity(gray, side, look, again, config) for gray, side, look in zip(grays, sides, looks, strict=True)]
+    return list(each(partial(_four, config=config), looks, codes))
 
 
-def _cut_wrist(gray: np.ndarray, found: Sequence[Detection], config: RegionConfig) -> _Wrist | None:
-    wrists = [d for d in _sizable(found) if d.region == Region.WRIST]
-    if not wrists:
-        return None
-    best = max(wrists, key=lambda d: d.score)
-    bounds = crop_bounds(best.box, gray.shape[0], gray.shape[1], config.roi_margin)
-    return _Wrist(best, bounds, enhance(crop(gray, best.box, config.roi_margin), config.enhance))
-
-
-def _four(
-    wrist: _Wrist | None, candidates: Sequence[Detection], side: Side | None, config: RegionConfig
-) -> list[RegionCrop]:
-    if wrist is None:
-        return [RegionCrop(region, error=ErrorCode.NO_WRIST) for region in Region]
-    bones = choose_bones(_sizable(candidates), config, side)
-    out = [RegionCrop(Region.WRIST, wrist.found.box, wrist.found.score, _square(wrist.roi, config.crop_size))]
+def _four(look: Look, code: ErrorCode | None, config: RegionConfig) -> list[RegionCrop]:
+    if code is not None or look.wrist is None or look.roi is None or look.bounds is None:
+        return [RegionCrop(region, error=code or ErrorCode.NO_WRIST) for region in Region]
+    out = [RegionCrop(Region.WRIST, look.wrist.box, look.wrist.score, _square(look.roi, config.crop_size))]
     for bone in BONES:
-        found = bones.get(bone)
+        found = look.bones.get(bone)
         if found is None:
             out.append(RegionCrop(bone, error=ErrorCode.NO_REGION))
         else:
-            pixels = _square(crop(wrist.roi, found.box, config.bone_margin), config.crop_size)
-            box = found.box.shift(wrist.bounds.x0_px, wrist.bounds.y0_px)
-            out.append(RegionCrop(bone, box, found.score, pixels))
+            pixels = _square(crop(look.roi, found.box, config.margin(bone)), config.crop_size)
+            out.append(RegionCrop(bone, found.box.shift(look.bounds.x0_px, look.bounds.y0_px), found.score, pixels))
     return out
-
-
-def _sizable(found: Sequence[Detection]) -> list[Detection]:
-    """Drop boxes narrower than a pixel: they show nothing, and rounding can empty them."""
-    return [d for d in found if min(d.box.width_px, d.box.height_px) >= 1]
 
 
 def _square(gray: np.ndarray, side_px: int) -> np.ndarray:

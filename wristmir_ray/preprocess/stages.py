@@ -16,6 +16,7 @@ from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.models.detector import Detector
 from wristmir_ray.preprocess.config import RegionConfig
+from wristmir_ray.preprocess.oddities import MESSAGES
 from wristmir_ray.preprocess.regions import RegionCrop, extract_batch, extract_regions
 from wristmir_ray.schemas import CROPS, PREPROCESSED, REGIONS, Table, conform
 from wristmir_ray.sources import read_source
@@ -73,7 +74,7 @@ class DetectAndCrop:
     The networks are given the whole batch; enhancing, cutting and packing is shared by `threads`.
 
     Columns: RADIOGRAPHS -> PREPROCESSED. 1:1.
-    Rejects: no_wrist; a rejected row passes through. A missing bone is `no_region` in its region.
+    Rejects: those of `oddities`; a rejected row passes through. A missing bone is `no_region` in its region.
     """
 
     def __init__(self, config: RegionConfig, load: Load, threads: int = 1) -> None:
@@ -142,7 +143,7 @@ def _cut_alone(
 
 def _row(row: Mapping[str, Any], found: Sequence[RegionCrop]) -> dict[str, Any]:
     if found[0].error is not None:
-        return _rejected(row, reject_columns(Reject(found[0].error, "no box of a wrist"), STAGE))
+        return _rejected(row, reject_columns(Reject(found[0].error, MESSAGES[found[0].error]), STAGE))
     return {**_key(row), "regions": [_struct(r) for r in found]}
 
 

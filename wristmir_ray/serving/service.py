@@ -15,13 +15,14 @@ import numpy as np
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Box, Region
-from wristmir_ray.errors import ErrorCode, Reject
+from wristmir_ray.errors import Reject
 from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.imaging.deid import check_header
 from wristmir_ray.preprocess import extractor
 from wristmir_ray.preprocess.extractor import Locate
+from wristmir_ray.preprocess.oddities import MESSAGES
 from wristmir_ray.schemas import CROPS
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.config import ServeArgs
@@ -90,9 +91,10 @@ class Extractor:
             return problems.rejected_upload(e)
         decoded = time.perf_counter()
         side = radiograph.header.laterality if radiograph.header else None
-        found = [r for r in self._locate(radiograph.gray, side=side) if r.crop is not None]
-        if not any(r.region is Region.WRIST for r in found):
-            return problems.rejected_upload(Reject(ErrorCode.NO_WRIST, "no wrist was found in the image"))
+        regions = self._locate(radiograph.gray, side=side)
+        if regions[0].error is not None:
+            return problems.rejected_upload(Reject(regions[0].error, MESSAGES[regions[0].error]))
+        found = [r for r in regions if r.crop is not None]
         done = time.perf_counter()
         return Sighting(
             pngs={r.region: encode_png(r.crop) for r in found if r.crop is not None},

@@ -84,6 +84,24 @@ def test_best_threshold_lies_between_hits_and_misses() -> None:
     assert at_threshold(low_scores, threshold) == (1.0, 1.0, 1.0)
 
 
+def test_the_threshold_is_low_where_absent_regions_say_how_low() -> None:
+    r = ranked([0.8, 0.5, 0.1], [1, 1, 0], 2)
+    assert 0.1 < best_threshold(r, some_absent=True) < 0.105
+    assert 0.2 < best_threshold(r) < 0.25
+    truth = [{W: [A]}, {W: [A]}, {W: []}]
+    detections = [found((A, 0.8)), found((A, 0.5)), found((A, 0.1))]
+    assert score(detections, truth, (W,))[W]["threshold"] == best_threshold(r, some_absent=True)
+    assert score(detections[:2], truth[:2], (W,))[W]["threshold"] < 0.1
+
+
+def test_a_plateau_may_lose_less_than_an_image() -> None:
+    lost = ranked([*[0.9] * 999, 0.3], [1] * 1000, 1000)
+    assert best_threshold(lost, some_absent=True) == pytest.approx(0.01)
+    assert 0.999 < at_threshold(lost, 0.5)[2] < 1
+    one_in_a_hundred = ranked([*[0.9] * 99, 0.3, *[0.2] * 3], [1] * 100 + [0] * 3, 100)
+    assert 0.2 < best_threshold(one_in_a_hundred, some_absent=True) < 0.22
+
+
 def test_preprocess_takes_one_box_a_region() -> None:
     radius = Detection(Region.DISTAL_RADIUS, B, 0.1)
     assert best_of_each([[*found((A, 0.5), (B, 0.7)), radius], []]) == [[*found((B, 0.7)), radius], []]

@@ -70,6 +70,30 @@ def test_styloid_is_the_ulnas_far_end_once_ossified(scenes: list[Scene]) -> None
         assert scene.boxes[STYLOID].iou(scene.boxes[ULNA]) > 0
 
 
+def test_the_styloids_box_is_close_and_leaves_the_head_to_the_ulna(scenes: list[Scene]) -> None:
+    shares = [s.boxes[STYLOID].area_px2 / s.boxes[ULNA].area_px2 for s in scenes if STYLOID in s.boxes]
+    assert np.median(shares) < 0.12
+    for scene in scenes:
+        if STYLOID in scene.boxes:
+            tips = [
+                scene.to_px(scene.bones.ulna.parts[n]) for n in ("styloid", "fragment") if n in scene.bones.ulna.parts
+            ]
+            top = min(points[:, 1].min() for points in tips)
+            assert -1 < max(top, 0) - scene.boxes[STYLOID].y0_px < 4
+
+
+def test_a_faded_styloid_is_fainter_and_stays_where_it_is() -> None:
+    made = [build_scene(case(patient=p), 0) for p in range(40)]
+    faded = [any(m.filled for m in s.bones.ulna.marks) for s in made]
+    assert 4 < sum(faded) < 22
+    scene = made[faded.index(True)]
+    pale = render(scene, 0).astype(int)
+    scene.bones.ulna.marks = [m for m in scene.bones.ulna.marks if not m.filled]
+    b = scene.boxes[STYLOID]
+    change = (render(scene, 0).astype(int) - pale)[int(b.y0_px) : int(b.y1_px), int(b.x0_px) : int(b.x1_px)]
+    assert change.mean() > 0.01 * FULL
+
+
 def test_older_wrists_are_larger() -> None:
     widths = [build_scene(case(age_years=a), 0).boxes[RADIUS].width_px for a in (2.0, 7.0, 15.0)]
     assert widths[0] < 0.8 * widths[1] < 0.8 * widths[2]

@@ -34,6 +34,7 @@ CONFIG = RegionConfig()
 WRIST = Box(40, 60, 200, 300)
 FOUND = Detection(Region.WRIST, WRIST, 0.9)
 ULNA_IN_ROI = Box(100, 100, 140, 200)
+ULNA = Detection(Region.DISTAL_ULNA, ULNA_IN_ROI, 0.8)
 
 
 def picture(rows: int = 360, cols: int = 240, low: int = 40) -> np.ndarray:
@@ -41,7 +42,7 @@ def picture(rows: int = 360, cols: int = 240, low: int = 40) -> np.ndarray:
 
 
 def test_boxes_are_in_source_pixels_and_bones_are_sought_in_the_enhanced_wrist() -> None:
-    gray, bones = picture(), Told(Detection(Region.DISTAL_ULNA, ULNA_IN_ROI, 0.8))
+    gray, bones = picture(), Told(ULNA)
     wrist, radius, ulna, styloid = extract_regions(gray, Told(FOUND), bones, CONFIG)
     roi = enhance(crop(gray, WRIST, CONFIG.roi_margin), CONFIG.enhance)
     np.testing.assert_array_equal(bones.seen[0], roi)
@@ -55,7 +56,7 @@ def test_boxes_are_in_source_pixels_and_bones_are_sought_in_the_enhanced_wrist()
 
 def test_a_bone_is_cut_from_the_enhanced_wrist_with_its_margin() -> None:
     gray = picture()
-    found = extract_regions(gray, Told(FOUND), Told(Detection(Region.DISTAL_ULNA, ULNA_IN_ROI, 0.8)), CONFIG)
+    found = extract_regions(gray, Told(FOUND), Told(ULNA), CONFIG)
     roi = enhance(crop(gray, WRIST, CONFIG.roi_margin), CONFIG.enhance)
     cut = crop(roi, ULNA_IN_ROI, CONFIG.bone_margin)
     assert cut.shape == (130, 52)
@@ -71,20 +72,21 @@ def test_large_crops_shrink_and_small_ones_stay() -> None:
     big = np.full((2000, 1500), 200, np.uint8)
     wrist = Detection(Region.WRIST, Box(100, 100, 1400, 1900), 0.9)
     small = Detection(Region.ULNAR_STYLOID, Box(100, 100, 130, 120), 0.9)
-    found = extract_regions(big, Told(wrist), Told(small), CONFIG)
+    radius = Detection(Region.DISTAL_RADIUS, Box(400, 900, 800, 1600), 0.9)
+    found = extract_regions(big, Told(wrist), Told(small, radius), CONFIG)
     assert found[0].crop is not None
     assert found[0].crop.shape == (224, 224)
     assert found[3].crop is not None
-    assert found[3].crop.shape == (40, 40)  # 30 px and 15 % on each side, to whole pixels
+    assert found[3].crop.shape == (60, 60)  # 30 px and half of that on each side
 
 
 def test_the_best_wrist_is_taken() -> None:
     other = Detection(Region.WRIST, Box(0, 0, 30, 30), 0.4)
-    assert extract_regions(picture(), Told(other, FOUND), Told(), CONFIG)[0].box == WRIST
+    assert extract_regions(picture(), Told(other, FOUND), Told(ULNA), CONFIG)[0].box == WRIST
 
 
 def test_without_a_wrist_every_region_says_so_and_bones_are_not_sought() -> None:
-    bones = Told(Detection(Region.DISTAL_ULNA, ULNA_IN_ROI, 0.8))
+    bones = Told(ULNA)
     found = extract_regions(picture(), Told(), bones, CONFIG)
     assert [r.error for r in found] == [ErrorCode.NO_WRIST] * 4
     assert not bones.seen
@@ -245,12 +247,14 @@ def test_both_networks_are_given_the_whole_batch() -> None:
             seen.append(len(images))
             return super().detect(images)
 
-    wrist, radius = {Region.WRIST: (0.1, 0.1, 0.9, 0.9)}, {Region.DISTAL_RADIUS: (0.2, 0.2, 0.6, 0.8)}
+    wrist = {Region.WRIST: (0.1, 0.1, 0.9, 0.9)}
+    bones = {Region.DISTAL_RADIUS: (0.1, 0.4, 0.5, 0.9), Region.DISTAL_ULNA: (0.6, 0.4, 0.9, 0.9)}
     grays = [picture(90, 70), np.zeros((64, 64), np.uint8), picture(120, 100)]
-    found = extract_batch(grays, [None] * 3, Counts(wrist), Counts(radius), CONFIG)
-    assert seen == [3, 2], "bones are looked for where there is a wrist"
+    found = extract_batch(grays, [None] * 3, Counts(wrist), Counts(bones), CONFIG)
+    assert seen[:2] == [3, 2], "bones are looked for where there is a wrist"
+    assert seen[2:] == [1, 0], "the dark one is looked at once more, turned"
     for gray, of_batch in zip(grays, found, strict=True):
-        alone = extract_regions(gray, Shares(wrist), Shares(radius), CONFIG)
+        alone = extract_regions(gray, Shares(wrist), Shares(bones), CONFIG)
         assert [(r.region, r.box, r.score, r.error) for r in of_batch] == [
             (r.region, r.box, r.score, r.error) for r in alone
         ]
@@ -258,9 +262,9 @@ def test_both_networks_are_given_the_whole_batch() -> None:
 
 def test_a_box_of_less_than_a_pixel_is_none() -> None:
     gray = picture(64, 64)
-    thin = {BONES[0]: (0.5, 0.0, 0.5001, 1.0)}
+    thin = {Region.DISTAL_RADIUS: (0.5, 0.0, 0.5001, 1.0), Region.DISTAL_ULNA: (0.6, 0.4, 0.9, 0.9)}
     found = extract_regions(gray, Shares({Region.WRIST: (0.0, 0.0, 1.0, 1.0)}), Shares(thin), CONFIG)
-    assert [r.error for r in found] == [None, "no_region", "no_region", "no_region"]
+    assert [r.error for r in found] == [None, "no_region", None, "no_region"]
     nothing = extract_regions(gray, Shares({Region.WRIST: (0.5, 0.0, 0.5001, 1.0)}), Shares(thin), CONFIG)
     assert {r.error for r in nothing} == {"no_wrist"}
 

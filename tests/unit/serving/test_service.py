@@ -11,6 +11,7 @@ from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.errors import ErrorCode
 from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.crop import decode_png, encode_png
+from wristmir_ray.preprocess.oddities import MESSAGES
 from wristmir_ray.preprocess.regions import RegionCrop
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.problems import ProblemError
@@ -60,10 +61,11 @@ def test_too_many_pixels_are_413(png: bytes) -> None:
     assert (found.status, found.code) == (413, "image_too_large")
 
 
-def test_no_wrist_is_a_problem(png: bytes) -> None:
-    found = Extractor(lambda _, side: [RADIUS], DecodeConfig())(png)
+@pytest.mark.parametrize("code", MESSAGES)
+def test_what_is_no_upright_wrist_is_a_problem(code: ErrorCode, png: bytes) -> None:
+    found = Extractor(lambda _, side: [RegionCrop(r, error=code) for r in Region], DecodeConfig())(png)
     assert isinstance(found, api.Problem)
-    assert (found.status, found.code) == (422, "no_wrist")
+    assert (found.status, found.code) == (422, code)
 
 
 @pytest.mark.parametrize("region", [Region.DISTAL_RADIUS, Region.WRIST])

@@ -1,0 +1,88 @@
+"""One look at a radiograph: the wrist is found, cut and enhanced, and its bones are found in that.
+
+Batches pass through both networks whole, for a GPU.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from wristmir_ray.anatomy import Box, Region, Side
+from wristmir_ray.imaging.crop import crop, crop_bounds
+from wristmir_ray.imaging.enhance import enhance
+from wristmir_ray.models.detector import Detection, Detector
+from wristmir_ray.preprocess.choice import choose_bones
+from wristmir_ray.preprocess.config import RegionConfig
+
+Each = Callable[..., Iterable[Any]]
+"""Like `map`; a pool's `map` shares the work of a batch among threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the detectors see in one radiograph."""
+
+    wrists: tuple[Detection, ...] = ()
+    """All candidates, best score first; the first is the wrist."""
+    bounds: Box | None = None
+    """What was cut, px of the source image."""
+    roi: np.ndarray | None = None
+    """uint8 (h, w): the wrist with its margin, enhanced."""
+    bones: Mapping[Region, Detection] = field(default_factory=dict)
+    """The plausible bones, in pixels of `roi`."""
+
+    @property
+    def wrist(self) -> Detection | None:
+        return self.wrists[0] if self.wrists else None
+
+    @property
+    def certainty(self) -> float:
+        """0 to 1: the mean score of radius and ulna, which every wrist has; 0 for one that is not found."""
+        forearm = (self.bones.get(r) for r in (Region.DISTAL_RADIUS, Region.DISTAL_ULNA))
+        return sum(d.score for d in forearm if d) / 2
+
+
+def look_at(
+    grays: Sequence[np.ndarray],
+    sides: Sequence[Side | None],
+    roi_detector: Detector,
+    bone_detector: Detector,
+    config: RegionConfig,
+    each: Each = map,
+) -> list[Look]:
+    """Return one look a radiograph.
+
+    Args:
+        grays: uint8 (H, W) each.
+        sides: of the wrists, where known.
+        roi_detector: finds the wrist in the whole image.
+        bone_detector: finds bones in the enhanced wrist.
+        config: margins, enhancement, what is plausible.
+        each: does what is not a network's.
+    """
+
+    def cut(gray: np.ndarray, found: Sequence[Detection]) -> Look:
+        return _cut_wrist(gray, [d for d in _sizable(found) if d.region == Region.WRIST], config)
+
+    def choose(look: Look, found: Sequence[Detection], side: Side | None) -> Look:
+        return replace(look, bones=choose_bones(_sizable(found), config, side))
+
+    looks = list(each(cut, grays, roi_detector.detect(grays)))
+    found = iter(bone_detector.detect([look.roi for look in looks if look.roi is not None]))
+    return list(each(choose, looks, [next(found) if look.wrists else [] for look in looks], sides))
+
+
+def _cut_wrist(gray: np.ndarray, wrists: Sequence[Detection], config: RegionConfig) -> Look:
+    if not wrists:
+        return Look()
+    best_first = tuple(sorted(wrists, key=lambda d: -d.score))
+    box = best_first[0].box
+    bounds = crop_bounds(box, gray.shape[0], gray.shape[1], config.roi_margin)
+    return Look(best_first, bounds, enhance(crop(gray, box, config.roi_margin), config.enhance))
+
+
+def _sizable(found: Sequence[Detection]) -> list[Detection]:
+    """Drop boxes narrower than a pixel: they show nothing, and rounding can empty them."""
+    return [d for d in found if min(d.box.width_px, d.box.height_px) >= 1]
