@@ -5,13 +5,19 @@ import numpy as np
 
 SUB = 16
 """Sub-pixels of points (4 bits)."""
+_REACH = 8
+"""Pixels that a blur carries, at most."""
 
 
 def lay(grey: np.ndarray, mask: np.ndarray, rng: np.random.Generator, level: float, blur: float = 0.0) -> np.ndarray:
     """Return the grey under something dense of uint8 coverage: blurred as by a focal spot, with quantum noise."""
-    share = cv2.GaussianBlur(mask, (0, 0), blur or rng.uniform(0.6, 1.3)).astype(np.float32) / 255
-    bright = np.maximum(grey, level) + rng.normal(0, 0.006, grey.shape).astype(np.float32)
-    return np.asarray(grey + share * (bright - grey), np.float32)
+    x, y, w, h = cv2.boundingRect(mask)
+    near = (slice(max(y - _REACH, 0), y + h + _REACH), slice(max(x - _REACH, 0), x + w + _REACH))
+    share = cv2.GaussianBlur(mask[near], (0, 0), blur or rng.uniform(0.6, 1.3)).astype(np.float32) / 255
+    bright = np.maximum(grey[near], level) + rng.normal(0, 0.006, share.shape).astype(np.float32)
+    out = np.array(grey, np.float32)
+    out[near] += share * (bright - out[near])
+    return out
 
 
 def empty(grey: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,6 +37,8 @@ def draw_exam(
     faces: Mapping[str, Face] = DEVELOPED,
     layouts: Sequence[str] = text.DEVELOPED_LAYOUTS,
     most_objects: int = 3,
+    version: int = 0,
+    wear: bool = True,
 ) -> Exam:
     """Return a phantom exam: its own patient, a cast on a third, every side's letter.
 
@@ -46,10 +49,18 @@ def draw_exam(
         faces: fonts to choose from.
         layouts: layouts to choose from.
         most_objects: kinds of foreign objects at most; 0 leaves the phantom as the archive has it.
+        version: of the same wrist under other things.
+        wear: let the file go through something.
     """
-    rng = np.random.default_rng((seed, index, _STREAM))
-    case = replace(patient_cases(seed, index, index)[0], cast=bool(rng.random() < CAST_SHARE))
-    pixels, objects = add_objects(render(build_scene(case, seed), seed), rng, most_objects)
+    rng = np.random.default_rng((seed, index, _STREAM, version))
+    pixels, objects = add_objects(_wrist(seed, index), rng, most_objects)
     burned = text.burn_in(pixels, rng, faces, layouts) if with_text else None
-    pixels, wear = worn(burned.pixels if burned else pixels, rng)
-    return Exam(pixels, tuple(objects), tuple(wear), burned)
+    pixels = burned.pixels if burned else pixels
+    pixels, done = worn(pixels, rng) if wear else (pixels, [])
+    return Exam(pixels, tuple(objects), tuple(done), burned)
+
+
+@lru_cache(1)
+def _wrist(seed: int, index: int) -> np.ndarray:
+    cast = bool(np.random.default_rng((seed, index, _STREAM)).random() < CAST_SHARE)
+    return render(build_scene(replace(patient_cases(seed, index, index)[0], cast=cast), seed), seed)

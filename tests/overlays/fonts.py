@@ -52,6 +52,18 @@ def opencv(font: int, bold: int = 1) -> Face:
     return draw
 
 
+def altered(face: Face, stretch: float = 1.0, slant: float = 0.0, space: str = "") -> Face:
+    """Return a face made wider or narrower, slanted, or with a space after each letter."""
+
+    def draw(text: str, cap_px: int) -> np.ndarray:
+        image = face(space.join(text), cap_px)
+        h, w = image.shape
+        move = np.array([[stretch, -slant, slant * h + 4], [0, 1, 0]], np.float64)
+        return _cropped(cv2.warpAffine(image, move, (int(stretch * w + slant * h) + 9, h), flags=cv2.INTER_AREA))
+
+    return draw
+
+
 def _pillow(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> np.ndarray:
     left, top, right, bottom = (int(v) for v in font.getbbox(text))
     image = Image.new("L", (right - left + 20, bottom - top + 20))
@@ -71,6 +83,14 @@ DEVELOPED: dict[str, Face] = {
     "Computer Modern Roman": truetype(_TTF / "cmr10.ttf"),
     "OpenCV simplex": opencv(cv2.FONT_HERSHEY_SIMPLEX),
     "Pillow bitmap": bitmap,
+    "DejaVu Serif Bold": truetype(_TTF / "DejaVuSerif-Bold.ttf"),
+    "DejaVu Sans narrow": altered(truetype(_TTF / "DejaVuSans.ttf"), stretch=0.75),
+    "DejaVu Sans spaced": altered(truetype(_TTF / "DejaVuSans.ttf"), space="\u2009"),
+    "DejaVu Sans slanted": altered(truetype(_TTF / "DejaVuSans.ttf"), slant=0.2),
+    "DejaVu Serif slanted": altered(truetype(_TTF / "DejaVuSerif.ttf"), stretch=0.9, slant=0.25),
+    "OpenCV plain": opencv(cv2.FONT_HERSHEY_PLAIN),
+    "OpenCV triplex": opencv(cv2.FONT_HERSHEY_TRIPLEX),
+    "OpenCV wide": altered(opencv(cv2.FONT_HERSHEY_SIMPLEX, 2), stretch=1.25),
 }
 """Looked at while the detector was written."""
 

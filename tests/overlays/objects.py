@@ -32,11 +32,22 @@ def add_objects(pixels: np.ndarray, rng: np.random.Generator, most: int = 3) -> 
 
 def marker(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A side's letter, alone or with up to two initials or a number, in a plate or not, turned or mirrored."""
-    faces = list(STAMPED.values())
     side, initials = str(rng.choice(["L", "R"])), "".join(rng.choice(list("ABCDEFGHJKMNPSTUVWXYZ"), 2))
     words = [side, side, side + initials[0], f"{side} {initials}", initials, f"{side} {rng.integers(1, 99)}"]
     word = words[int(rng.integers(len(words)))]
-    cap = int(rng.integers(24, 64) if len(word) == 1 else rng.integers(18, 44))
+    return stamp(grey, rng, word, int(rng.integers(24, 64) if len(word) == 1 else rng.integers(18, 44)))
+
+
+def longest_marker(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A side's letter with three initials or figures: the longest that is still a marker."""
+    side, letters = str(rng.choice(["L", "R"])), list("ABCDEFGHJKMNPSTUVWXYZ" if rng.random() < 0.7 else "0123456789")
+    word = side + str(rng.choice(["", " ", " "])) + "".join(rng.choice(letters, 3))
+    return stamp(grey, rng, word, int(rng.integers(12, 44)))
+
+
+def stamp(grey: np.ndarray, rng: np.random.Generator, word: str, cap: int) -> np.ndarray:
+    """A word of lead at the image's side, its capitals so many pixels high."""
+    faces = list(STAMPED.values())
     mask = faces[int(rng.integers(len(faces)))](word, cap)
     if rng.random() < 0.15:
         mask = mask[:, ::-1]

@@ -9,19 +9,16 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
+from wristmir_ray.imaging import strokes as drawn
 from wristmir_ray.imaging.marks import LEAST_CONTRAST, LEAST_LETTERS, Marks
+from wristmir_ray.imaging.neighbours import count_letters, letters_around, whole_letters
 
-_LETTER_WIDTH = 0.75
-"""Advance from letter to letter in heights of a capital, where letters touch."""
-_WIDEST_LETTER = 1.55
-_LEAST_LENGTH = 2.3
-_MOST_EXTENT = 2.5
-_WIDEST_GAP = 0.8
-_LEAST_STROKES = 4
-"""Met by most rows of pixels near the middle: one a letter, at least."""
+_LEAST_LENGTH = 2.0
+_MOST_EXTENT = 2.8
+_WIDEST_GAP = 1.2
+_LEAST_STROKES = 3
+"""Met by most rows of pixels near the middle."""
 _LINE_LENGTH, _LINE_WIDTH = 4.0, 0.3
-_SAME_LETTER = 0.35
-"""Pieces that overlap by this share of the narrower one, seen along the row, are one letter."""
 _SHAPE_PX = 10
 _SHAPES = 20
 
@@ -55,33 +52,98 @@ class RowFigures:
     """Overlap of each letter's shape with the next one's: beads, ticks and staples are alike."""
     repetition: float
     """Largest correlation of the row, or of its upper or lower half, with itself moved along."""
+    letters: float
+    """Letters counted."""
+    whole: float
+    """Letters counted when pieces of one larger letter are one."""
+    around: float
+    """Letters of the other polarity that enclose the row."""
+    length: float
+    size: float
+    """How often 8 px double to the letters' height."""
+    pitch: float
+    """Spread of the steps from mark to mark, over their mean: beads and staples keep step."""
+    feet: float
+    """Spread of the marks' lower ends about a line: letters stand on one."""
+    heads: float
+    """Spread of the marks' upper ends about a line."""
+    tone: float
+    """Spread of the marks' mean contrasts, over the contrast."""
+    thickness: float
+    """Mean width of the strokes."""
+    holes: float
+    """Enclosed pieces of ground, a letter."""
+    upright: float
+    """Share of the edges' energy that runs across the row; letters have most."""
+    oblique: float
+    """Share of the edges' energy that runs at neither right angle."""
+    quiet: float
+    """Edges above and below the row, over those within it: letters stand on even ground."""
 
     def as_array(self) -> np.ndarray:
         """Return the figures in their order, float64."""
         return np.array([getattr(self, f.name) for f in fields(self)])
 
 
-def count_letters(x: np.ndarray, w: np.ndarray, height: float) -> float:
-    """Return how many letters marks side by side stand for: pieces above each other are one, touching ones several."""
-    spans: list[list[float]] = []
-    for start, width in zip(x.tolist(), w.tolist(), strict=True):
-        end = start + width
-        if spans and spans[-1][1] - start > _SAME_LETTER * min(width, spans[-1][1] - spans[-1][0]):
-            spans[-1][1] = max(spans[-1][1], end)
-        else:
-            spans.append([start, end])
-    lengths = np.array([b - a for a, b in spans]) / height
-    return float(np.where(lengths > _WIDEST_LETTER, lengths / _LETTER_WIDTH, 1.0).sum())
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """Where a row's marks stand; px."""
+
+    numbers: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    w: np.ndarray
+    h: np.ndarray
+    area: np.ndarray
+    box: tuple[int, int, int, int]
+    height: float
+    gap: float
+    letters: float
 
 
-def measure(marks: Marks, row: np.ndarray) -> RowFigures | None:
+def measure(marks: Marks, row: np.ndarray, others: Marks, large: np.ndarray) -> RowFigures | None:
     """Return the figures of a row; None where it is no line of letters at first sight.
 
     Args:
         marks: where the row is.
         row: numbers of its marks, from left to right.
+        others: marks of the other polarity.
+        large: int (n, 4), `glyphs` of the next coarser level.
     """
-    row = _without_lines(marks, row)
+    s = _setting(marks, _without_lines(marks, row))
+    if s is None:
+        return None
+    chosen = np.zeros(len(marks.boxes), np.bool_)
+    chosen[s.numbers] = True
+    labels = marks.labels[s.box[1] : s.box[3], s.box[0] : s.box[2]]
+    ink = chosen[labels]
+    met = (ink[:, 1:] & ~ink[:, :-1]).sum(axis=1) + ink[:, 0]
+    strokes = float(np.percentile(met[int(0.15 * len(ink)) : max(int(0.85 * len(ink)), 1)], 70))
+    if strokes < _LEAST_STROKES:
+        return None
+    contrast, sharpness, unevenness = _greys(marks, s.box, ink)
+    upright, oblique = drawn.directions(marks, s.box)
+    return RowFigures(
+        **_placed(s),
+        contrast=float(np.log2(contrast / LEAST_CONTRAST)),
+        sharpness=sharpness,
+        strokes=strokes * s.height / ink.shape[1],
+        raggedness=float(met.std() / met.mean()),
+        unevenness=unevenness,
+        sameness=_sameness(ink, np.stack([s.x - s.box[0], s.y - s.box[1], s.w, s.h], 1).astype(np.int64)),
+        repetition=_repetition(ink, s.height),
+        whole=whole_letters(marks, s.numbers, large),
+        around=letters_around(marks, s.numbers, others),
+        tone=drawn.tone(marks.hat, s.box, labels, ink) / contrast,
+        thickness=drawn.thickness(ink) / s.height,
+        holes=drawn.holes(ink) / s.letters,
+        upright=upright,
+        oblique=oblique,
+        quiet=drawn.quiet(marks.edge, s.box, s.height),
+    )
+
+
+def _setting(marks: Marks, row: np.ndarray) -> _Setting | None:
     if not len(row):
         return None
     x, y, w, h, area = marks.boxes[row].T.astype(np.float64)
@@ -92,28 +154,27 @@ def measure(marks: Marks, row: np.ndarray) -> RowFigures | None:
     gap = float(np.median(gaps)) / height if len(gaps) else 0.0
     if extent > _MOST_EXTENT * height or length < _LEAST_LENGTH * extent or gap > _WIDEST_GAP:
         return None
-    labels = marks.labels[box[1] : box[3], box[0] : box[2]]
-    ink = np.isin(labels, row) if len(row) > 1 else labels == row[0]
-    met = (ink[:, 1:] & ~ink[:, :-1]).sum(axis=1) + ink[:, 0]
-    strokes = float(np.percentile(met[int(0.15 * extent) : max(int(0.85 * extent), 1)], 70))
-    if strokes < _LEAST_STROKES or count_letters(x, w, height) < LEAST_LETTERS:
-        return None
-    contrast, sharpness, unevenness = _greys(marks, box, ink)
-    return RowFigures(
-        contrast=float(np.log2(contrast / LEAST_CONTRAST)),
-        sharpness=sharpness,
-        strokes=strokes * height / length,
-        raggedness=float(met.std() / met.mean()),
-        marks=float(len(row)),
-        gap=gap,
-        extent=extent / height,
-        slant=min(_slant(x + w / 2, y), _slant(x + w / 2, y + h)),
-        unevenness=unevenness,
-        fill=float(area.sum() / (w * h).sum()),
-        variety=float(np.sqrt((w / height).var() + (h / height).var() + (area / (w * h)).var())),
-        sameness=_sameness(ink, np.stack([x - box[0], y - box[1], w, h], 1).astype(np.int64)),
-        repetition=_repetition(ink, height),
-    )
+    letters = count_letters(x, w, height)
+    return _Setting(row, x, y, w, h, area, box, height, gap, letters) if letters >= LEAST_LETTERS else None
+
+
+def _placed(s: _Setting) -> dict[str, float]:
+    """Return the figures that boxes tell."""
+    middles, fills = s.x + s.w / 2, s.area / (s.w * s.h)
+    return {
+        "marks": float(len(s.numbers)),
+        "gap": s.gap,
+        "extent": (s.box[3] - s.box[1]) / s.height,
+        "slant": min(_slant(middles, s.y), _slant(middles, s.y + s.h)),
+        "fill": float(s.area.sum() / (s.w * s.h).sum()),
+        "variety": float(np.sqrt((s.w / s.height).var() + (s.h / s.height).var() + fills.var())),
+        "letters": s.letters,
+        "length": (s.box[2] - s.box[0]) / s.height,
+        "size": float(np.log2(s.height / 8)),
+        "pitch": drawn.pitch(middles),
+        "feet": drawn.ends(middles, s.y + s.h) / s.height,
+        "heads": drawn.ends(middles, s.y) / s.height,
+    }
 
 
 def _letter_height(h: np.ndarray) -> float:
