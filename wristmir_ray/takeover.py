@@ -66,10 +66,15 @@ def take_over(
 
 def find_earlier(root: str, name: str, kind: str, run_id: str) -> storage.Manifest | None:
     """Return the latest finished run of this kind other than `run_id`: the published one before all others."""
+    return latest_run(root, name, lambda m: m.kind == kind and m.run_id != run_id)
+
+
+def latest_run(root: str, name: str, wanted: Callable[[storage.Manifest], bool]) -> storage.Manifest | None:
+    """Return the latest finished run that is wanted, the published one before all others; None where there is none."""
     fs, path = storage.filesystem(storage.join(root, name, "runs"))
     folders = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    runs = (storage.find_run(root, name, f.base_name) for f in folders if not f.is_file and f.base_name != run_id)
-    alike = [m for m in runs if m and m.kind == kind]
+    runs = (storage.find_run(root, name, f.base_name) for f in folders if not f.is_file)
+    alike = [m for m in runs if m and wanted(m)]
     if not alike:
         return None
     try:

@@ -12,16 +12,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 
 from wristmir_ray import keys, storage, tablerun
-from wristmir_ray.errors import ErrorCode, NotPublished
+from wristmir_ray.errors import ErrorCode
 from wristmir_ray.ingest.config import IngestConfig
 from wristmir_ray.ingest.listing import LISTING
 from wristmir_ray.ingest.objects import Objects
 from wristmir_ray.job import Summary
 from wristmir_ray.schemas import SOURCES
 from wristmir_ray.spill import KeyRange, Spill, key_ranges, within
+from wristmir_ray.takeover import latest_run
 
 JOB = "ingest_sources"
 READ_BY = ("imaging", "ingest/stages", "keys")
@@ -88,24 +88,13 @@ def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _earlier(config: IngestConfig, code: str, secret: str) -> storage.Manifest | None:
-    """Return the latest run of the same kind: the current one before all others."""
-    fs, path = storage.filesystem(storage.join(config.root, SOURCES.name, "runs"))
-    folders = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    runs = [storage.find_run(config.root, SOURCES.name, f.base_name) for f in folders if not f.is_file]
-    alike = [
-        m
-        for m in runs
-        if m
-        and (m.code, m.schema, m.inputs["hash_key"]) == (code, SOURCES.fingerprint, secret)
-        and _reading(m.config) == _reading(config.model_dump(mode="json"))
-    ]
-    if not alike:
-        return None
-    try:
-        current = storage.published(config.root, SOURCES.name).run_id
-    except NotPublished:  # a job that died before it moved the pointer
-        current = ""
-    return max(alike, key=lambda m: (m.run_id == current, m.created, m.run_id))
+    """Return the latest run that read as this one would, the published one before all others."""
+
+    def alike(m: storage.Manifest) -> bool:
+        same = (m.code, m.schema, m.inputs["hash_key"]) == (code, SOURCES.fingerprint, secret)
+        return same and _reading(m.config) == _reading(config.model_dump(mode="json"))
+
+    return latest_run(config.root, SOURCES.name, alike)
 
 
 def _tried_again(config: IngestConfig, earlier: storage.Manifest) -> list[str]:
