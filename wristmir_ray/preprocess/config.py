@@ -44,14 +44,14 @@ class RegionConfig(Section):
         0.5, gt=0, le=1, description="a radius and an ulna that overlap by this much are one bone seen twice"
     )
     present: float = Field(
-        0.4,
+        0.75,
         ge=0,
         le=1,
-        description="mean score of radius and ulna, as share of what true ones score in validation, below which the "
-        "picture shows no wrist's forearm",
+        description="score of the surer of radius and ulna, as share of a true one's in validation, below which "
+        "the picture shows no wrist's forearm",
     )
     certain: float = Field(
-        0.9, ge=0, le=1, description="the same, below which a picture is looked at turned by 180 degrees, too"
+        0.9, ge=0, le=1, description="mean of both, below which a picture is looked at turned by 180 degrees, too"
     )
     surer: float = Field(0.18, ge=0, le=1, description="by how much that must raise the score of an upside-down one")
 

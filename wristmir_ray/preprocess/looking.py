@@ -37,6 +37,8 @@ class Look:
     certainty: float = 0.0
     """Of the forearm: mean score of radius and ulna, which every wrist has, as shares of what a true one typically
     scores; 0 for one that is not found."""
+    surest: float = 0.0
+    """The same of the surer of the two: one of them may be missed."""
 
     @property
     def wrist(self) -> Detection | None:
@@ -67,15 +69,12 @@ def look_at(
 
     def choose(look: Look, found: Sequence[Detection], side: Side | None) -> Look:
         bones = choose_bones(_sizable(found), config, side)
-        return replace(look, bones=bones, certainty=_certainty(bones, bone_detector.typical_scores))
+        sure = [bones[r].score / bone_detector.typical_scores[r] if r in bones else 0.0 for r in _FOREARM]
+        return replace(look, bones=bones, certainty=sum(sure) / len(sure), surest=max(sure))
 
     looks = list(each(cut, grays, roi_detector.detect(grays)))
     found = iter(bone_detector.detect([look.roi for look in looks if look.roi is not None]))
     return list(each(choose, looks, [next(found) if look.wrists else [] for look in looks], sides))
-
-
-def _certainty(bones: Mapping[Region, Detection], typical: Mapping[Region, float]) -> float:
-    return sum(bones[r].score / typical[r] for r in _FOREARM if r in bones) / len(_FOREARM)
 
 
 def _cut_wrist(gray: np.ndarray, wrists: Sequence[Detection], config: RegionConfig) -> Look:

@@ -53,7 +53,7 @@ def find_oddity(
             return ErrorCode.UPSIDE_DOWN
     if look.wrist is None:
         return ErrorCode.NO_WRIST
-    if look.certainty < config.present:
+    if look.surest < config.present:
         return ErrorCode.NOT_WRIST
     return ErrorCode.TWO_WRISTS if _has_second(gray, look, again, config) else None
 
