@@ -98,6 +98,7 @@ def read(
     columns: Sequence[str] | None = None,
     good_only: bool = True,
     block_rows: int | None = None,
+    order: str | None = None,
 ) -> ray.data.Dataset:
     """Return a published table as a Dataset.
 
@@ -108,6 +109,8 @@ def read(
         columns: columns to read; default all.
         good_only: leave rows with an `error` out.
         block_rows: rows a block, that is, a task of the next stage; default 1024, or as the files lie.
+        order: a column to sort by first. A job whose tables are sorted by it leaves its fragments in their order,
+            so that they need no shuffle (`outputs`).
 
     Raises:
         NotPublished: there is none. SchemaError: it was written under another schema.
@@ -117,6 +120,7 @@ def read(
     files = storage.table_files(root, manifest)
     if storage.total_bytes(files) <= DRIVER_READ_BYTES:
         rows = storage.read_table(root, table, manifest.run_id, names, good_only)
+        rows = rows.sort_by(order) if order else rows
         dataset = ray.data.from_arrow(blocks(rows, block_rows or DRIVER_BLOCK_ROWS))
         del rows
         pa.default_memory_pool().release_unused()  # the blocks are in the object store: not twice on one machine
@@ -127,6 +131,7 @@ def read(
     dataset = dataset.select_columns(read_names)
     if good_only:
         dataset = dataset.map_batches(_good_rows, fn_kwargs={"names": names}, batch_format="pyarrow", batch_size=None)
+    dataset = dataset.sort(order) if order else dataset
     return dataset.repartition(target_num_rows_per_block=block_rows) if block_rows else dataset
 
 

@@ -50,7 +50,9 @@ def totals(receipts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def drop_doubles(rows: pa.Table, table: Table) -> pa.Table:
     """Return the rows sorted by key, the first of each key only."""
-    rows = rows.take(pc.sort_indices(rows.select(list(table.key)), [(k, "ascending") for k in table.key]))
+    order = pc.sort_indices(rows.select(list(table.key)), [(k, "ascending") for k in table.key])
+    if not order.equals(pa.array(range(len(order)), order.type)):  # images are copied only where they must be
+        rows = rows.take(order)
     if rows.num_rows < 2:
         return rows
     same = None

@@ -12,10 +12,10 @@ a start, and a row that is written twice stays doubled; a fragment named by its 
 
 import gc
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -26,18 +26,18 @@ import ray.data
 
 from wristmir_ray import keys, raydata, storage
 from wristmir_ray.config import JobConfig
-from wristmir_ray.errors import WorkerFails, WristmirError
+from wristmir_ray.failures import on_purpose
 from wristmir_ray.job import Summary
-from wristmir_ray.outputs import Output, explode, fit_driver, sort_shards
+from wristmir_ray.outputs import Output, write_outputs
 from wristmir_ray.schemas import Table, conform
-from wristmir_ray.shards import totals, write_shard
+from wristmir_ray.shards import totals
 from wristmir_ray.spill import dataset
 from wristmir_ray.takeover import StillGood, take_over
 
 log = logging.getLogger(__name__)
 
-_ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)(:|$)")
-_LONGEST_REASON = 300
+Writer = Callable[[pa.Table], pa.Table]
+"""Stores a batch of a job's rows as one fragment, and gives a receipt: num_rows."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ class TableRun:
     @property
     def fragments(self) -> str:
         return storage.join(self.config.root, "_work", self.job, self.run_id)
+
+    def writer(self, fragment: Table) -> Writer:
+        """Return what stores finished rows as a fragment."""
+        return partial(write_fragment, folder=self.fragments, table=fragment)
 
     def manifest(self, name: str, **more: Any) -> storage.Manifest:
         """Return this run's manifest for one published name."""
@@ -96,6 +100,7 @@ def run_tables(
     facts: Callable[[pads.Dataset | None], dict[str, Any]] | None = None,
     carried: Sequence[str] = (),
     still_good: StillGood | None = None,
+    writes: bool = False,
 ) -> Summary:
     """Run a pipeline over what is not yet done, and publish its tables.
 
@@ -110,6 +115,8 @@ def run_tables(
         facts: further figures for the summary and the manifest's metrics, from all fragments.
         carried: Parquet files of finished rows of `fragment` that are published beside the new ones.
         still_good: gives the rows of an earlier run that hold for the new inputs; without it all is done anew.
+        writes: `build` ends in `run.writer(fragment)` itself, and gives its receipts: where a stage can write what it
+            has made, no row crosses a process.
 
     Returns:
         Summary; `skipped` when this very run was already published.
@@ -129,7 +136,8 @@ def run_tables(
     done, new_rows = _done_keys(run.fragments, fragment), 0
     if source is not None:
         raydata.connect(run.config.ray)
-        new_rows = _write_fragments(run, build(_not_done(source(), run, fragment, done)), fragment)
+        ends = build if writes else partial(_build_and_write, build, run, fragment)
+        new_rows = _drain(ends(_not_done(source(), run, fragment, done)))
     files = [*storage.list_files(run.fragments, ".parquet"), *carried]
     metrics = {**taken, **(facts(dataset(files, fragment.schema) if files else None) if facts else {})}
     manifests = _write_outputs(run, fragment, outputs, files)
@@ -175,44 +183,24 @@ def _not_done(rows: ray.data.Dataset, run: TableRun, fragment: Table, done: pa.A
     )
 
 
-def _write_fragments(run: TableRun, rows: ray.data.Dataset, fragment: Table) -> int:
+def _build_and_write(
+    build: Callable[[ray.data.Dataset], ray.data.Dataset], run: TableRun, fragment: Table, rows: ray.data.Dataset
+) -> ray.data.Dataset:
+    """Return the receipts of what `build` makes of the rows; tasks of their own write it."""
+    return build(rows).map_batches(run.writer(fragment), batch_format="pyarrow", batch_size=run.config.fragment_rows)
+
+
+def _drain(receipts: ray.data.Dataset) -> int:
     """Run the pipeline; return how many rows it wrote."""
-    receipts = rows.map_batches(
-        _write_fragment,
-        fn_kwargs={"folder": run.fragments, "table": fragment},
-        batch_format="pyarrow",
-        batch_size=run.config.fragment_rows,
-    )
     try:
         return sum(int(r["num_rows"]) for r in receipts.iter_rows())
     except Exception as e:
-        ours = _on_purpose(e)
+        ours = on_purpose(e)
         if ours is None:
             raise
-    del receipts, rows
+    del receipts
     gc.collect()  # these and Ray's frames, which refer to themselves, hold the run's workers
     raise ours
-
-
-def _on_purpose(error: BaseException) -> WristmirError | None:
-    """Return the error of this package that a worker raised and Ray has wrapped, or None; without Ray's own advice."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, WristmirError) and not isinstance(found, ray.exceptions.RayError):
-            return type(found)(str(found).partition("\n")[0])
-        if failed := storage.failure(found) or _does_not_start(found):
-            return failed
-        found = getattr(found, "cause", None) or found.__cause__
-    return None
-
-
-def _does_not_start(error: BaseException) -> WorkerFails | None:
-    """Return what a worker's death in its constructor amounts to: its own error in one line, none of Ray's frames."""
-    if not (isinstance(error, ray.exceptions.ActorDiedError) and error.actor_init_failed):
-        return None
-    told = [line.strip() for line in str(error).splitlines() if _ERROR_LINE.match(line.strip())]
-    reason = told[-1] if told else "without an error of its own"
-    return WorkerFails(f"a worker does not start: {reason[:_LONGEST_REASON]}; mend the settings of its model and place")
 
 
 def _summary(run: TableRun, manifests: Sequence[storage.Manifest], skipped: bool = False, resumed: int = 0) -> Summary:
@@ -241,7 +229,7 @@ def _without(batch: pa.Table, key: str, done: Any) -> pa.Table:
     return batch.filter(pc.invert(pc.is_in(batch[key], value_set=seen)))
 
 
-def _write_fragment(batch: pa.Table, folder: str, table: Table) -> pa.Table:
+def write_fragment(batch: pa.Table, folder: str, table: Table) -> pa.Table:
     """Store one batch. Columns: table's -> num_rows. 1:1 into a file named by its keys."""
     if batch.num_rows:
         rows = conform({n: batch[n] for n in batch.column_names}, table)
@@ -254,20 +242,15 @@ def _write_outputs(
     run: TableRun, fragment: Table, outputs: Sequence[Output], files: Sequence[str]
 ) -> list[storage.Manifest]:
     """Write the sorted files of all tables; return what their manifests say of them."""
-    small = fit_driver(files, fragment)
-    rows = dataset(files, fragment.schema).to_table() if small and files else fragment.schema.empty_table()
-    written = []
-    for output in outputs:
-        published = storage.find_run(run.config.root, output.table.name, run.run_id)
-        if published:  # a try that died between two tables; readers may have it open
-            written.append(published)
-            continue
-        folder = storage.run_uri(run.config.root, output.table.name, run.run_id)
+    # a try that died between two tables has published one, and readers may have it open
+    written = {o.table.name: storage.find_run(run.config.root, o.table.name, run.run_id) for o in outputs}
+    places = {
+        storage.run_uri(run.config.root, o.table.name, run.run_id): o for o in outputs if not written[o.table.name]
+    }
+    for folder in places:
         storage.delete_tree(folder)  # an unpublished leftover of an earlier try
-        if small:
-            receipts = write_shard(explode(rows, output), output.table, folder).to_pylist()
-        else:
-            raydata.connect(run.config.ray)
-            receipts = sort_shards(files, fragment, output, folder)
-        written.append(run.table_manifest(output.table, receipts))
-    return written
+    if places:
+        receipts = write_outputs(files, fragment, places, partial(raydata.connect, run.config.ray))
+        for output, of_table in zip(places.values(), receipts, strict=True):
+            written[output.table.name] = run.table_manifest(output.table, of_table)
+    return [m for m in written.values() if m]

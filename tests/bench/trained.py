@@ -32,10 +32,13 @@ def detectors(folder: str, exams: int | None = None) -> Any:
 
 def name_images(demo: Any, root: str, exams: int) -> list[str]:
     """Publish EXAMS of any number at `root`, whose images are the demo's in turn; return their addresses."""
-    from wristmir_ray import storage
+    from wristmir_ray import keys, storage
     from wristmir_ray.schemas import EXAMS
 
     known = storage.read_table(demo.archive, EXAMS).to_pylist()
-    rows = [{**known[i % len(known)], "source_id": f"{i:08d}", "exam_id": f"{i:08d}"} for i in range(exams)]
+    rows = [
+        {**known[i % len(known)], "source_id": f"{i:08d}", "exam_id": keys.digest("bench", str(i))}
+        for i in range(exams)
+    ]  # the one order says nothing of the other, as in an archive
     publish_rows(root, EXAMS, rows)
     return [row["source_uri"] for row in rows]

@@ -93,13 +93,17 @@ def test_a_death_before_the_manifest_shows_nothing(
     assert storage.read_table(root, REPORTS).num_rows == rows_job.NUM_ROWS
 
 
-def test_the_distributed_sort_gives_the_same_table(
-    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("most_read", [outputs.MOST_READ, 0], ids=["ranges", "sort"])
+def test_tasks_publish_the_same_table(
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch, most_read: float
 ) -> None:
     small, large = str(tmp_path / "small"), str(tmp_path / "large")
     rows_job.run(small, 0, str(tmp_path))
-    monkeypatch.setattr(outputs, "DRIVER_SORT_BYTES", -1)
+    monkeypatch.setattr(outputs, "DRIVER_BYTES", -1)
+    monkeypatch.setattr(outputs, "RANGE_BYTES", 500)
+    monkeypatch.setattr(outputs, "MOST_READ", most_read)
     rows_job.run(large, 0, str(tmp_path))
+    assert len(storage.published(large, "reports").files) > 1
     assert storage.read_table(large, REPORTS).equals(storage.read_table(small, REPORTS))
     assert storage.published(large, "reports").rejects == storage.published(small, "reports").rejects
 

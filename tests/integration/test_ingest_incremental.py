@@ -216,7 +216,8 @@ def test_what_is_taken_over_is_sorted_by_ray_too(archive: GrowingArchive, monkey
     archive.ingest("large")
     archive.add(*range(12, 16))
     with monkeypatch.context() as m:
-        m.setattr(outputs, "DRIVER_SORT_BYTES", -1)
+        m.setattr(outputs, "DRIVER_BYTES", -1)
+        m.setattr(outputs, "MOST_READ", 0)
         _, decoded = archive.ingest("large")
     archive.ingest("small")
     assert decoded == 4

@@ -50,6 +50,13 @@ class DetectionConfig(JobConfig):
     seed: int = Field(0, ge=0, description="which exams are taken, margins, initial weights")
     train_images: int = Field(360, ge=1, description="exams of the train split at most")
     val_images: int = Field(80, ge=1, description="exams of the val split at most")
+    empty_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the training exams whose hand or forearm alone, without the wrist, is shown to the wrist "
+        "detector as a picture of none",
+    )
     roi: TargetConfig = TargetConfig(target="roi")
     bones: TargetConfig = TargetConfig(target="bones", image_size=224)
     decode: DecodeConfig = DecodeConfig()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,7 @@ SAMPLES = Table(
             ("split", pa.string()),
             ("roi", _SAMPLE),
             ("bones", _SAMPLE),
+            ("empty", _SAMPLE),
             ("error", pa.string()),
             ("error_stage", pa.string()),
             ("error_message", pa.string()),
@@ -41,7 +43,8 @@ SAMPLES = Table(
     ),
 )
 """A row is one exam as training sees it; never published. `boxes` is flat: centre x, centre y, width,
-height a box, as shares of the image's sides (the trainer's label format)."""
+height a box, as shares of the image's sides (the trainer's label format). `empty` shows no wrist, for the wrist
+detector's training."""
 
 
 def choose_exams(config: DetectionConfig) -> pa.Table:
@@ -104,19 +107,20 @@ def write_yolo(samples: pa.Table, target: Target, folder: Path) -> Path:
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
     for row in samples.to_pylist():
-        sample = row[target]
-        if sample is not None:
-            name = row["exam_id"]
-            (folder / "images" / row["split"] / f"{name}.png").write_bytes(sample["png"])
-            numbers = np.asarray(sample["boxes"], float).reshape(-1, 4)
-            lines = [
-                f"{c} {' '.join(f'{v:.6f}' for v in box)}" for c, box in zip(sample["classes"], numbers, strict=True)
-            ]
-            (folder / "labels" / row["split"] / f"{name}.txt").write_text("\n".join(lines))
+        for name, sample in ((row["exam_id"], row[target]), (f"{row['exam_id']}-empty", row["empty"])):
+            if sample is not None and (sample is row[target] or target == "roi"):
+                _write_sample(folder, row["split"], name, sample)
     description = folder / "data.yaml"
     names = "\n".join(f"  {i}: {region}" for i, region in enumerate(CLASSES[target]))
     description.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames:\n{names}\n")
     return description
+
+
+def _write_sample(folder: Path, split: str, name: str, sample: Mapping[str, Any]) -> None:
+    (folder / "images" / split / f"{name}.png").write_bytes(sample["png"])
+    numbers = np.asarray(sample["boxes"], float).reshape(-1, 4)
+    lines = [f"{c} {' '.join(f'{v:.6f}' for v in box)}" for c, box in zip(sample["classes"], numbers, strict=True)]
+    (folder / "labels" / split / f"{name}.txt").write_text("\n".join(lines))
 
 
 def images_and_truth(

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from wristmir_ray import keys
-from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.anatomy import Box, Region, Split
 from wristmir_ray.detection.config import DetectionConfig, Target
 from wristmir_ray.detection.dataset import CLASSES, SAMPLES
 from wristmir_ray.errors import reject_columns
@@ -18,6 +18,8 @@ from wristmir_ray.schemas import conform
 from wristmir_ray.sources import read_source
 
 STAGE = "train_detector"
+LEAST_ROWS = 60
+"""Of a hand or a forearm that is a picture at all."""
 
 
 def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
@@ -38,7 +40,12 @@ def _prepare(row: Mapping[str, Any], config: DetectionConfig) -> dict[str, Any]:
         gray = decode(read_source(row["source_uri"]), config.decode).gray
         truth = [_truth(b, *gray.shape) for b in row["boxes"]]
         rng = np.random.default_rng(int(keys.digest("jitter", str(config.seed), row["exam_id"])[:12], 16))
-        return {**key, "roi": sample(gray, truth, "roi", config), "bones": bone_sample(gray, truth, config, rng)}
+        return {
+            **key,
+            "roi": sample(gray, truth, "roi", config),
+            "bones": bone_sample(gray, truth, config, rng),
+            "empty": empty_sample(gray, truth, config, rng) if row["split"] == Split.TRAIN else None,
+        }
     except Exception as e:
         return {**key, **reject_columns(e, STAGE)}
 
@@ -72,6 +79,27 @@ def bone_sample(
         if region != Region.WRIST
     ]
     return sample(roi, inside, "bones", config)
+
+
+def empty_sample(
+    gray: np.ndarray, truth: Sequence[tuple[Region, Box]], config: DetectionConfig, rng: np.random.Generator
+) -> dict[str, Any] | None:
+    """Return what lies beside the wrist alone, the hand or the forearm, as a picture of no wrist.
+
+    None for the exams that are not among `empty_share`, or whose wrist fills the image.
+
+    Args:
+        gray: uint8 (H, W), decoded.
+        truth: true boxes in its pixels.
+        config: `empty_share`, image size.
+        rng: chooses the exams, and one of the two sides.
+    """
+    chosen, upper = rng.random(2)
+    wrist = next((box for region, box in truth if region == Region.WRIST), None)
+    if wrist is None or chosen >= config.empty_share:
+        return None
+    sides = [s for s in (gray[: int(wrist.y0_px)], gray[int(np.ceil(wrist.y1_px)) :]) if len(s) >= LEAST_ROWS]
+    return sample(sides[int(upper * len(sides))], [], "roi", config) if sides else None
 
 
 def jitter(box: Box, share: float, rng: np.random.Generator) -> Box:

@@ -88,6 +88,7 @@ def _openvino(model: bytes, shape: tuple[int, ...], runtime: RuntimeConfig) -> N
     settings = {
         "INFERENCE_NUM_THREADS": runtime.threads,
         "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[runtime.precision],
     }
     request: Any = core.compile_model(graph, "CPU", settings).create_infer_request()

@@ -23,6 +23,7 @@ from wristmir_ray.preprocess.preview import contact_sheet
 from wristmir_ray.preprocess.stages import (
     DetectAndCrop,
     ReadDetectAndCrop,
+    Write,
     explode_crops,
     explode_regions,
     read_radiographs,
@@ -32,41 +33,48 @@ from wristmir_ray.schemas import CROPS, EXAMS, PREPROCESSED, REGIONS
 
 JOB = "preprocess"
 PREVIEW_FILE = "preview.png"
-BLOCK_BATCHES = 4
-"""Batches a block: few, so that all workers end together; not one, since every block is scheduled."""
+BLOCK_FRAGMENTS = 2
+"""Fragments a block on a GPU, which is to have whole batches: few, so that all workers end together. On a CPU a block
+is a fragment."""
 
 Load = Callable[[str, str, str, RuntimeConfig], Detector]
 """(root, name, run id, runtime) -> detector; runs in the actor."""
 
 
 def build(
-    exams: ray.data.Dataset, config: PreprocessConfig, runs: Mapping[str, str], load: Load = load_detector
+    exams: ray.data.Dataset,
+    config: PreprocessConfig,
+    runs: Mapping[str, str],
+    load: Load = load_detector,
+    write: Write | None = None,
 ) -> ray.data.Dataset:
-    """Good EXAMS -> PREPROCESSED, 1:1.
+    """Good EXAMS -> PREPROCESSED, 1:1, or what `write` makes of them, a fragment at a time.
 
-    With GPUs, images are decoded by CPU workers beside them; without, by the detecting workers.
+    With GPUs, images are decoded and crops written by CPU workers beside them; without, by the detecting workers.
 
     Args:
         exams: source_id, exam_id, source_uri, laterality, split.
         config: settings.
         runs: detector name -> run id.
         load: gives the detectors (tests pass fakes).
+        write: stores a batch of rows and gives a receipt; None gives the rows.
     """
     detectors = partial(_load_both, load, config.detectors or config.root, dict(runs), config.runtime)
     made_with = {"config": config.regions, "load": detectors}
     if config.detect.num_gpus:
         threads = max(1, int(config.detect.num_cpus))
-        return exams.map_batches(
+        cut = exams.map_batches(
             read_radiographs, fn_kwargs={"config": config.decode}, **raydata.tasks(config.read)
         ).map_batches(
             DetectAndCrop,
             fn_constructor_kwargs={**made_with, "threads": threads},
             **raydata.actors(config.detect),
         )
+        return cut.map_batches(write, batch_format="pyarrow", batch_size=config.fragment_rows) if write else cut
     return exams.map_batches(
         ReadDetectAndCrop,
-        fn_constructor_kwargs={**made_with, "read": config.decode},
-        **raydata.actors(config.detect),
+        fn_constructor_kwargs={**made_with, "read": config.decode, "write": write},
+        **{**raydata.actors(config.detect), "batch_size": config.fragment_rows},
     )
 
 
@@ -96,11 +104,14 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
         models=runs,
     )
     columns = ["source_id", "exam_id", "source_uri", "laterality", "split"]
-    block_rows = BLOCK_BATCHES * config.detect.batch_size
+    block_rows = config.fragment_rows * (BLOCK_FRAGMENTS if config.detect.num_gpus else 1)
     summary = tablerun.run_tables(
         table_run,
-        source=lambda: raydata.read(config.root, EXAMS, exams.run_id, columns, block_rows=block_rows),
-        build=lambda ds: build(ds, config, runs, load),
+        source=lambda: raydata.read(
+            config.root, EXAMS, exams.run_id, columns, block_rows=block_rows, order=REGIONS.key[0]
+        ),
+        build=lambda ds: build(ds, config, runs, load, table_run.writer(PREPROCESSED)),
+        writes=True,
         fragment=PREPROCESSED,
         outputs=[
             Output(REGIONS, partial(explode_regions, digests=digests)),

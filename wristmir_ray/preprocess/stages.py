@@ -1,6 +1,7 @@
 """Bytes to radiographs, radiographs to regions and crops, and the tables they are published as."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -23,7 +24,10 @@ from wristmir_ray.sources import read_source
 
 STAGE = "preprocess"
 FETCHES = 4
-"""Files of a batch that are fetched at a time while others are cut: a store's delay is hidden."""
+"""Files that are fetched ahead while others are cut: a store's delay is hidden."""
+
+Write = Callable[[pa.Table], pa.Table]
+"""Rows -> their receipt, or the rows themselves."""
 
 Load = Callable[[], tuple[Detector, Detector]]
 """-> detectors of wrist and bones; runs in the actor."""
@@ -103,30 +107,35 @@ class DetectAndCrop:
 
 
 class ReadDetectAndCrop:
-    """Holds both detectors, on a CPU, and decodes too: an image is cut up while it is in the cache.
+    """Holds both detectors, on a CPU, and decodes and writes too: an image is cut up while it is in the cache.
 
-    Columns: source_id, exam_id, source_uri, laterality, split -> PREPROCESSED. 1:1.
+    Columns: source_id, exam_id, source_uri, laterality, split -> PREPROCESSED, 1:1, or what `write` makes of them.
     Rejects: those of `read_radiographs` and `DetectAndCrop`.
     """
 
-    def __init__(self, config: RegionConfig, load: Load, read: DecodeConfig) -> None:
+    def __init__(self, config: RegionConfig, load: Load, read: DecodeConfig, write: Write | None = None) -> None:
         _one_thread()
         self._config = config
         self._detectors = load()
         self._decode = read
+        self._write = write
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        rows = batch.to_pylist()
-        with ThreadPoolExecutor(FETCHES) as pool:
-            files = [pool.submit(read_source, row["source_uri"]) for row in rows]
-            cut = [
-                _cut_alone(row, partial(self._gray, file), self._detectors, self._config)
-                for row, file in zip(rows, files, strict=True)
-            ]
-        return conform(cut, PREPROCESSED)
+        cut = conform([self._cut(row, file) for row, file in _fetched(batch.to_pylist())], PREPROCESSED)
+        return self._write(cut) if self._write else cut
 
-    def _gray(self, file: Future[bytes]) -> np.ndarray:
-        return decode(file.result(), self._decode).gray
+    def _cut(self, row: Mapping[str, Any], file: Future[bytes]) -> dict[str, Any]:
+        return _cut_alone(row, lambda: decode(file.result(), self._decode).gray, self._detectors, self._config)
+
+
+def _fetched(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Future[bytes]]]:
+    """Yield rows with their files, of which FETCHES at most are held."""
+    with ThreadPoolExecutor(FETCHES) as pool:
+        ahead = deque((row, pool.submit(read_source, row["source_uri"])) for row in rows[:FETCHES])
+        for row in (*rows[FETCHES:], *[None] * len(ahead)):
+            yield ahead.popleft()
+            if row is not None:
+                ahead.append((row, pool.submit(read_source, row["source_uri"])))
 
 
 def _cut_alone(
@@ -144,7 +153,7 @@ def _cut_alone(
 def _row(row: Mapping[str, Any], found: Sequence[RegionCrop]) -> dict[str, Any]:
     if found[0].error is not None:
         return _rejected(row, reject_columns(Reject(found[0].error, MESSAGES[found[0].error]), STAGE))
-    return {**_key(row), "regions": [_struct(r) for r in found]}
+    return {**_key(row), "regions": [_struct(r) for r in sorted(found, key=lambda r: r.region)]}
 
 
 def _side(row: Mapping[str, Any]) -> Side | None:
@@ -162,7 +171,8 @@ def _passed(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rejected(row: Mapping[str, Any], errors: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_key(row), "regions": [{"region": region, "error": errors["error"]} for region in Region], **errors}
+    regions = [{"region": region, "error": errors["error"]} for region in sorted(Region)]
+    return {**_key(row), "regions": regions, **errors}
 
 
 def _struct(found: RegionCrop) -> dict[str, Any]:

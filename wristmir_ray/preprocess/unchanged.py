@@ -65,7 +65,7 @@ def _whole_exams(
         if exam_id in same and all(key in boxes and key in crops for key in keys):
             rows = [{**crops[key], **boxes[key]} for key in keys]
             failed = {n: rows[0][n] for n in ("error", "error_stage", "error_message")}  # of the wrist: of the exam
-            regions = [{n: row[n] for n in _REGION} for row in rows]
+            regions = [{n: row[n] for n in _REGION} for row in sorted(rows, key=lambda row: str(row["region"]))]
             key = {n: same[exam_id][n] for n in ("source_id", "exam_id", "split")}
             out.append({**key, "regions": regions, **failed})
     return out

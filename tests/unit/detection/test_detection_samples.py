@@ -13,7 +13,7 @@ from wristmir_ray import storage
 from wristmir_ray.anatomy import Box, Region, Split
 from wristmir_ray.detection.config import DetectionConfig
 from wristmir_ray.detection.dataset import SAMPLES, choose_exams, images_and_truth, write_yolo
-from wristmir_ray.detection.stages import bone_sample, jitter, prepare_samples, sample
+from wristmir_ray.detection.stages import bone_sample, empty_sample, jitter, prepare_samples, sample
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import crop, decode_png, encode_png, resize_longer_side
 from wristmir_ray.imaging.enhance import enhance
@@ -68,6 +68,39 @@ def test_a_bone_sample_is_what_preprocess_cuts() -> None:
 
 def test_without_a_wrist_there_is_no_bone_sample() -> None:
     assert bone_sample(picture(), TRUTH[1:], CONFIG, np.random.default_rng(0)) is None
+
+
+def test_a_picture_of_no_wrist_is_the_hand_or_the_forearm_alone() -> None:
+    """Of 360 rows the wrist takes 60 to 300: what lies above and below is 60 rows each."""
+    gray, config = picture(), CONFIG.with_(empty_share=0.5)
+    made = [empty_sample(gray, TRUTH, config, np.random.default_rng(seed)) for seed in range(80)]
+    pictures = [decode_png(m["png"]) for m in made if m is not None]
+    assert 20 < len(pictures) < 60
+    either = [resize_longer_side(part, CONFIG.roi.image_size) for part in (gray[:60], gray[300:])]
+    which = [[np.array_equal(p, e) for e in either] for p in pictures]
+    assert {tuple(w) for w in which} == {(True, False), (False, True)}
+    assert all(m["boxes"] == m["classes"] == [] for m in made if m is not None)
+
+
+def test_a_wrist_that_fills_the_image_leaves_no_picture_of_none() -> None:
+    config = CONFIG.with_(empty_share=1.0)
+    filling = [(Region.WRIST, Box(0, 30, 240, 340))]
+    assert empty_sample(picture(), filling, config, np.random.default_rng(0)) is None
+    assert empty_sample(picture(), TRUTH[1:], config, np.random.default_rng(0)) is None
+
+
+def test_pictures_of_no_wrist_are_for_the_wrist_detector_in_training_alone(tmp_path: Path) -> None:
+    batch, config = exams_batch(tmp_path).slice(0, 1), CONFIG.with_(empty_share=1.0)
+    val = batch.set_column(2, "split", pa.array(["val"]))
+    made = pa.concat_tables([prepare_samples(b, config=config) for b in (batch, val)])
+    written = {}
+    for target in ("roi", "bones"):
+        (tmp_path / target).mkdir()
+        write_yolo(made, target, tmp_path / target)
+        labels = sorted((tmp_path / target).rglob("*.txt"))
+        written[target] = {f"{f.parent.name}/{f.stem}": f.read_text().count("\n") + bool(f.read_text()) for f in labels}
+    assert written["roi"] == {"train/good": 1, "train/good-empty": 0, "val/good": 1}
+    assert written["bones"] == {"train/good": 2, "val/good": 2}
 
 
 def test_bones_outside_the_jittered_wrist_are_left_out() -> None:

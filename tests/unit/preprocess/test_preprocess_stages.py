@@ -167,8 +167,10 @@ def test_every_exam_has_four_regions_whatever_befell_it(tmp_path: Path) -> None:
     rows = preprocessed(tmp_path)
     assert rows.schema == PREPROCESSED.schema
     assert rows["error"].to_pylist() == [None, "no_wrist", "corrupt_image", "source_unreadable"]
+    found = [[r["region"] for r in regions] for regions in rows["regions"].to_pylist()]
+    assert found == [["distal_radius", "distal_ulna", "ulnar_styloid", "wrist"]] * 4  # as tables are sorted
     codes = [[r["error"] for r in regions] for regions in rows["regions"].to_pylist()]
-    assert codes[0] == [None, None, None, "no_region"]
+    assert codes[0] == [None, None, "no_region", None]
     assert [set(c) for c in codes[1:]] == [{"no_wrist"}, {"corrupt_image"}, {"source_unreadable"}]
     assert {len(c) for c in codes} == {4}
 
