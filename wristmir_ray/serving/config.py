@@ -26,7 +26,9 @@ class ServeArgs(Section):
         description="YAML file of keys (wristmir_ray.serving.access makes them), on every node that answers HTTP; null "
         "serves anyone, which `wristmir_ray.serving.check` allows on 127.0.0.1 alone",
     )
-    rate_limit: RateLimit | None = Field(None, description="of one caller, by key or else by address; null = none")
+    rate_limit: RateLimit | None = Field(
+        RateLimit(), description="of one caller, by key or else by address; null = none"
+    )
     runtime: RuntimeConfig | None = Field(
         None, description="what the detectors of uploads run on; default what the archive's ran on"
     )
