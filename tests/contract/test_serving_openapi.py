@@ -27,11 +27,13 @@ def test_the_contract_is_the_snapshot() -> None:
 def test_every_route_is_there() -> None:
     assert set(openapi()["paths"]) == {
         "/v1/search",
+        "/v1/batch-search",
         "/v1/archives",
         "/v1/exams/{exam_id}",
         "/v1/exams/{exam_id}/crops/{region}",
         "/healthz",
         "/readyz",
+        "/metrics",
     }
 
 

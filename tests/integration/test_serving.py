@@ -1,5 +1,6 @@
 """The service as its users start and call it: `serve run`, HTTP, a swap of the index under requests."""
 
+import base64
 import subprocess
 import threading
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -20,6 +22,7 @@ from wristmir_ray.anatomy import Region, Side
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.schemas import CROPS
 from wristmir_ray.serving import api
+from wristmir_ray.serving.access import Role, add_key
 from wristmir_ray.serving.client import Client, ServiceError
 
 pytestmark = pytest.mark.ray
@@ -37,6 +40,12 @@ class Service:
     """What `serve run` printed."""
     indexes: tuple[str, str]
     """Runs: of all exams (served first), of the test split alone."""
+    admin: str
+    """A key that may read the service's own figures."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{yaml.safe_load(self.config.read_text())['http_options']['port']}"
 
 
 def build_index(root: str, **settings: Any) -> str:
@@ -47,12 +56,16 @@ def build_index(root: str, **settings: Any) -> str:
     return run(RetrievalConfig(root=root, ray=RayConfig(progress=False), **settings)).runs["index"]
 
 
+def keys_file(config: Path) -> Path:
+    return config.with_name("keys.yaml")
+
+
 def write_config(path: Path, root: str, port: int, index_run: str | None = None) -> None:
     """Write the repository's own serve_config.yaml with another root, port and index."""
     config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
     config["http_options"]["port"] = port
     (application,) = config["applications"]
-    application["args"]["root"] = root
+    application["args"] |= {"root": root, "rate_limit": None, "api_keys": str(keys_file(path))}
     (search,) = [d for d in application["deployments"] if d["name"] == "Search"]
     search["user_config"]["index_run"] = index_run
     path.write_text(yaml.safe_dump(config))
@@ -71,6 +84,7 @@ def service(world: tuple[World, tuple[str, str]], tmp_path_factory: pytest.TempP
     (port,) = free_ports(1)
     folder = tmp_path_factory.mktemp("service")
     config = folder / "serve_config.yaml"
+    keys = {role: add_key(keys_file(config), f"the-{role}", role) for role in Role}
     write_config(config, world[0].root, port)
     with local_head(REPO) as head, (folder / "log").open("w") as log:
         running = subprocess.Popen(
@@ -83,8 +97,8 @@ def service(world: tuple[World, tuple[str, str]], tmp_path_factory: pytest.TempP
         )
         try:
             wait_for(f"http://127.0.0.1:{port}/readyz", running)
-            with Client(f"http://127.0.0.1:{port}") as client:
-                yield Service(world[0], client, head, config, folder / "log", world[1])
+            with Client(f"http://127.0.0.1:{port}", keys[Role.READ]) as client:
+                yield Service(world[0], client, head, config, folder / "log", world[1], keys[Role.ADMIN])
         finally:
             end_session(running)
 
@@ -145,6 +159,34 @@ def test_the_archive_its_exams_and_crops(service: Service) -> None:
         r["png"] for r in storage.KeyedReader(service.world.root, CROPS).rows(exam_id) if r["region"] == "distal_radius"
     ]
     np.testing.assert_array_equal(decode_png(png), decode_png(stored))
+
+
+def test_a_batch_is_answered_line_by_line(service: Service) -> None:
+    exams = list(service.world.images)
+    queries = [api.BatchQuery(id=e, exam_id=e, mode=api.Mode.REGION, k=3) for e in exams]
+    queries.append(api.BatchQuery(id="upload", image=base64.b64encode(service.world.images[exams[0]]), k=3))
+    queries.append(api.BatchQuery(id="none", exam_id="f" * 32))
+    found = {a.id: a for a in service.client.batch_search(queries)}
+    assert set(found) == {*exams, "upload", "none"}
+    assert found["none"].problem is not None
+    assert found["none"].problem.code == "unknown_exam"
+    for exam in exams:
+        answer = found[exam].answer
+        assert answer is not None
+        alone = service.client.search(exam_id=exam, mode=api.Mode.REGION, k=3)
+        assert [h.exam_id for h in answer.hits] == [h.exam_id for h in alone.hits]
+    uploaded = found["upload"].answer
+    assert uploaded is not None
+    assert uploaded.hits[0].exam_id == exams[0]
+
+
+def test_without_a_key_there_is_no_answer_and_its_figures_are_for_admins(service: Service) -> None:
+    with Client(service.url) as stranger, pytest.raises(ServiceError, match="401 no_key"):
+        stranger.archives()
+    assert httpx.get(f"{service.url}/healthz").status_code == 200
+    service.client.search(exam_id=next(iter(service.world.images)))
+    figures = httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {service.admin}"})
+    assert 'wristmir_stage_seconds_count{stage="rerank"}' in figures.text
 
 
 @pytest.mark.parametrize(
@@ -226,6 +268,7 @@ def test_the_service_refuses_an_index_of_another_encoder(world: tuple[World, tup
     """Stands last: it publishes a newer encoder in the same archive."""
     root = world[0].root
     config = tmp_path / "serve_config.yaml"
+    add_key(keys_file(config), "reader", Role.READ)
     write_config(config, root, 8000)
     assert check(config).returncode == 0
     publish_encoder(root, "run2", seed=1)

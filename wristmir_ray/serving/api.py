@@ -1,10 +1,12 @@
 """What goes over HTTP: the words of the service and of its client, light to import."""
 
+import base64
 import datetime
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Base64Encoder, BaseModel, ConfigDict, EncodedBytes, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from wristmir_ray.anatomy import FractureType, Region, Sex, Side, View
 
@@ -68,6 +70,43 @@ class SearchParameters(Filters):
     def filters(self) -> Filters:
         """Return the filters alone."""
         return Filters(**{name: getattr(self, name) for name in Filters.model_fields})
+
+
+class _StrictBase64(Base64Encoder):
+    """Base64 in which no foreign letter is passed over."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> bytes:
+        try:
+            return base64.b64decode(data, validate=True)
+        except ValueError:
+            raise PydanticCustomError("base64", "no base64") from None
+
+
+class BatchQuery(SearchParameters):
+    """A line of a batch: one query, and how to search."""
+
+    id: str | None = Field(None, max_length=64, description="the caller's own label, given back with the answer")
+    exam_id: ExamId | None = None
+    text: str | None = Field(None, min_length=1, max_length=2_000, description="a description, as a report has it")
+    image: Annotated[bytes, EncodedBytes(encoder=_StrictBase64)] | None = Field(
+        None, description="a whole DICOM, PNG or JPEG file in base64"
+    )
+
+    @model_validator(mode="after")
+    def _one_query(self) -> Self:
+        check_one_query(self.image, self.exam_id, self.text)
+        return self
+
+    def parameters(self) -> SearchParameters:
+        """Return how to search, without the query."""
+        return SearchParameters(**{n: getattr(self, n) for n in SearchParameters.model_fields})
+
+
+def check_one_query(*queries: object) -> None:
+    """Raise ValueError unless exactly one query is given."""
+    if sum(q is not None for q in queries) != 1:
+        raise ValueError("give exactly one of image, exam_id and text")
 
 
 class PixelBox(Shape):
@@ -140,6 +179,15 @@ class SearchAnswer(Shape):
     query_boxes: dict[Region, PixelBox] = Field({}, description="regions found in the uploaded image, in its pixels")
     stage_ms: dict[str, float] = Field(description="milliseconds a stage")
     lineage: Lineage
+
+
+class BatchAnswer(Shape):
+    """A line that answers a batch's query: hits, or a problem."""
+
+    line: int = Field(description="the query's line, from 1")
+    id: str | None = Field(description="the query's own label")
+    answer: SearchAnswer | None = None
+    problem: "Problem | None" = None
 
 
 class ArchiveSummary(Shape):

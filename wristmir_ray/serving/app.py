@@ -6,6 +6,7 @@ The parts give a `Problem` back as a value; the ingress raises it for its HTTP f
 """
 
 import asyncio
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from wristmir_ray.config import LogConfig
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import load_encoder
 from wristmir_ray.serving import api, problems
+from wristmir_ray.serving.access import Keys
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.config import BatchSettings, SearchSettings, ServeArgs
 from wristmir_ray.serving.http import create_http
@@ -39,14 +41,25 @@ def build_app(args: ServeArgs) -> serve.Application:
     """Return the application, or refuse before any replica starts.
 
     Raises:
+        ConfigError: the file of API keys cannot be used.
         NotPublished: no index, encoder or detector under `args.root`.
         IndexMismatch: the index was built by another encoder than the one that would encode queries.
     """
     pins = preflight(args)
+    keys_of(args)
     extract = serve.deployment(Extract).bind(args, pins)
     encode = serve.deployment(Encode, user_config=BatchSettings().model_dump()).bind(args, pins)
     search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins)
-    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(extract, encode, search)
+    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search)
+
+
+def keys_of(args: ServeArgs) -> Keys | None:
+    """Return the keys that requests must bring, or None where none is asked for.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    return Keys(Path(args.api_keys)) if args.api_keys else None
 
 
 class Extract:
@@ -129,13 +142,17 @@ class Search:
 class Ingress:
     """The graph as its HTTP face sees it (`service.Graph`)."""
 
-    def __init__(self, extract: DeploymentHandle, encode: DeploymentHandle, search: DeploymentHandle) -> None:
+    def __init__(
+        self, args: ServeArgs, extract: DeploymentHandle, encode: DeploymentHandle, search: DeploymentHandle
+    ) -> None:
+        log.setup(LogConfig())  # the audit log is its
+        self._args = args
         self._extract = extract
         self._encode = encode
         self._search = search
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_http(self)
+        return create_http(self, keys_of(self._args), self._args.rate_limit)
 
     async def extract(self, image: bytes) -> Sighting:
         return await _value(self._extract.extract.remote(image), Sighting)

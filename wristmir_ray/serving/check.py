@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from wristmir_ray.config import describe, read_yaml
 from wristmir_ray.errors import ConfigError, WristmirError
+from wristmir_ray.serving.access import read_keys
 from wristmir_ray.serving.config import ServeArgs
 from wristmir_ray.serving.lineage import preflight
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 IMPORT_PATH = "wristmir_ray.serving.app:build_app"
 
 
@@ -47,6 +49,22 @@ def check_port(path: Path) -> None:
             raise ConfigError(f"cannot listen on {host}:{port} ({e.strerror}); change http_options in {path}") from None
 
 
+def check_open(path: Path, args: ServeArgs) -> None:
+    """Raise ConfigError when anyone on the network could ask.
+
+    Raises:
+        ConfigError: the service listens beyond this machine and asks for no key, or its keys cannot be used.
+    """
+    host = str((read_yaml(path).get("http_options") or {}).get("host", "127.0.0.1"))
+    if args.api_keys:
+        read_keys(Path(args.api_keys))
+    elif host not in LOOPBACK:
+        raise ConfigError(
+            f"{path.name}: http_options.host {host} lets anyone on the network search the archive: name a file of API "
+            "keys in args.api_keys (python -m wristmir_ray.serving.access makes it), or listen on 127.0.0.1"
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a Serve configuration; return 0, or 2 after one line that names what is missing and its mend."""
     parser = argparse.ArgumentParser(prog="python -m wristmir_ray.serving.check", description=main.__doc__)
@@ -54,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", action="store_true", help="it is to be started here: is its port free?")
     args = parser.parse_args(argv)
     try:
-        pins = preflight(arguments(args.config))
+        wanted = arguments(args.config)
+        check_open(args.config, wanted)
+        pins = preflight(wanted)
         if args.start:
             check_port(args.config)
     except WristmirError as e:

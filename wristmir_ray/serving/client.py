@@ -5,6 +5,7 @@ with Client("http://127.0.0.1:8000") as client:
     for hit in answer.hits: ...
 """
 
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,9 +14,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import WristmirError
-from wristmir_ray.serving.api import ArchiveSummary, Exam, Problem, Readiness, SearchAnswer, SearchParameters
+from wristmir_ray.serving.api import (
+    ArchiveSummary,
+    BatchAnswer,
+    BatchQuery,
+    Exam,
+    Problem,
+    Readiness,
+    SearchAnswer,
+    SearchParameters,
+)
 
 _ARCHIVES = TypeAdapter(list[ArchiveSummary])
+_NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 class ServiceError(WristmirError):
@@ -30,10 +41,20 @@ class ServiceError(WristmirError):
 
 
 class Client:
-    """Talks to one service."""
+    """Talks to one service.
 
-    def __init__(self, url: str, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+    Args:
+        url: where it listens.
+        key: an API key, where it asks for one.
+        timeout_s: of one request.
+        transport: instead of the network (tests).
+    """
+
+    def __init__(
+        self, url: str, key: str | None = None, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +91,26 @@ class Client:
         files = {name: (None, value.encode()) for name, value in form.items()}
         upload = {} if image is None else {"image": ("radiograph", image)}
         return SearchAnswer.model_validate_json(self._send("POST", "/v1/search", files={**files, **upload}))
+
+    def batch_search(self, queries: Iterable[BatchQuery], timeout_s: float | None = None) -> Iterator[BatchAnswer]:
+        """Yield an answer or a problem for each query, as they are done: `line` says which, from 1.
+
+        Args:
+            queries: 64 MiB in all at most.
+            timeout_s: of waiting for the next line; default the client's.
+
+        Raises:
+            ServiceError: the service refused the whole batch.
+        """
+        lines = b"".join(q.model_dump_json(exclude_none=True).encode() + b"\n" for q in queries)
+        more: dict[str, Any] = {} if timeout_s is None else {"timeout": timeout_s}
+        with self._http.stream("POST", "/v1/batch-search", content=lines, headers=_NDJSON, **more) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise ServiceError(_problem(answer))
+            for line in answer.iter_lines():
+                if line:
+                    yield BatchAnswer.model_validate_json(line)
 
     def archives(self) -> list[ArchiveSummary]:
         """Return what can be searched."""

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from wristmir_ray.config import Place, Section
 from wristmir_ray.models.networks import RuntimeConfig
+from wristmir_ray.serving.limits import RateLimit
 
 
 class ServeArgs(Section):
@@ -19,6 +20,14 @@ class ServeArgs(Section):
         False,
         description="refuse an upload whose header holds direct identifiers (ingest's default profile); a clinic's own "
         "files do, and none is kept",
+    )
+    api_keys: str | None = Field(
+        None,
+        description="YAML file of keys (wristmir_ray.serving.access makes them), on every node that answers HTTP; null "
+        "serves anyone, which `wristmir_ray.serving.check` allows on 127.0.0.1 alone",
+    )
+    rate_limit: RateLimit | None = Field(
+        RateLimit(), description="of one caller, by key or else by address; null = none"
     )
     runtime: RuntimeConfig | None = Field(
         None, description="what the detectors of uploads run on; default what the archive's ran on"

@@ -1,18 +1,22 @@
 """The HTTP face: routes, the upload's form, limits, and errors as problem+json. No Ray."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wristmir_ray import __version__
 from wristmir_ray.anatomy import Region
-from wristmir_ray.serving import api, problems
+from wristmir_ray.serving import api, batch, problems
+from wristmir_ray.serving import meter as meters
+from wristmir_ray.serving.access import Keys
+from wristmir_ray.serving.guard import Guard
+from wristmir_ray.serving.limits import Buckets, RateLimit
+from wristmir_ray.serving.meter import Meter
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Graph, answer
 
@@ -23,6 +27,14 @@ MAX_BODY_BYTES = MAX_UPLOAD_BYTES + 64 * 2**10
 
 _TOO_LARGE = f"an upload has at most {MAX_UPLOAD_BYTES // 2**20} MiB"
 _PROBLEM: dict[str, Any] = {"model": api.Problem}
+_GUARDED: dict[int | str, dict[str, Any]] = {401: _PROBLEM, 403: _PROBLEM}
+_LIMITED: dict[int | str, dict[str, Any]] = {429: _PROBLEM}
+_LINES: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {batch.MEDIA_TYPE: {"schema": {"type": "string", "description": "a `BatchQuery` in JSON a line"}}},
+    }
+}
 
 
 class SearchForm(api.SearchParameters):
@@ -34,8 +46,7 @@ class SearchForm(api.SearchParameters):
 
     @model_validator(mode="after")
     def _one_query(self) -> Self:
-        if sum(q is not None for q in (self.image, self.exam_id, self.text)) != 1:
-            raise ValueError("give exactly one of image, exam_id and text")
+        api.check_one_query(self.image, self.exam_id, self.text)
         return self
 
     def parameters(self) -> api.SearchParameters:
@@ -57,7 +68,7 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            await _problem_response(problems.problem(413, "upload_too_large", _TOO_LARGE))(scope, receive, send)
+            await problems.response(problems.problem(413, "upload_too_large", _TOO_LARGE))(scope, receive, send)
             return
         received = 0
 
@@ -72,30 +83,34 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
 
-def create_http(graph: Graph) -> FastAPI:
+def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None = None) -> FastAPI:
     """Return the ASGI application.
 
     Args:
         graph: what answers.
+        keys: whose requests are served; None: anyone's.
+        limit: of one caller's requests; None: none.
     """
+    meter = Meter()
     http = FastAPI(
         title="WristMIR retrieval",
         description="Finds the most similar earlier wrist radiographs, for one bone.",
         version=__version__,
         docs_url=None,  # its scripts would come from a foreign host
         redoc_url=None,
-        responses={422: _PROBLEM, 503: _PROBLEM},
+        responses={422: _PROBLEM, 503: _PROBLEM, **(_GUARDED if keys else {}), **(_LIMITED if limit else {})},
     )
     http.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    http.add_middleware(Guard, keys=keys, buckets=Buckets(limit) if limit else None, meter=meter)
     _add_problems(http)
-    _add_search(http, graph)
+    _add_search(http, graph, meter)
     _add_archive(http, graph)
-    _add_health(http, graph)
+    _add_health(http, graph, meter)
     _document_problems(http)
     return http
 
 
-def _add_search(http: FastAPI, graph: Graph) -> None:
+def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
     @http.post("/v1/search", tags=["search"], responses={404: _PROBLEM, 413: _PROBLEM})
     async def search(
         form: Annotated[SearchForm, Form(media_type="multipart/form-data")],
@@ -104,7 +119,22 @@ def _add_search(http: FastAPI, graph: Graph) -> None:
         image = await form.image.read(MAX_UPLOAD_BYTES + 1) if form.image else None
         if image is not None and len(image) > MAX_UPLOAD_BYTES:
             raise HTTPException(413, _TOO_LARGE)
-        return await answer(graph, form.parameters(), image=image, exam_id=form.exam_id, text=form.text)
+        found = await answer(graph, form.parameters(), image=image, exam_id=form.exam_id, text=form.text)
+        meter.answer(found.stage_ms, found.fallback)
+        return found
+
+    @http.post(
+        "/v1/batch-search",
+        tags=["search"],
+        openapi_extra=_LINES,
+        response_class=Response,
+        responses={200: {"content": {batch.MEDIA_TYPE: {}}}, 413: _PROBLEM},
+    )
+    async def batch_search(request: Request) -> Response:
+        """Take a query a line (`BatchQuery`, at most 64 MiB in all); answer with a line each (`BatchAnswer`), as they
+        are done."""
+        lines = batch.answers(graph, await request.body(), meter)
+        return StreamingResponse(lines, media_type=batch.MEDIA_TYPE)
 
 
 def _add_archive(http: FastAPI, graph: Graph) -> None:
@@ -130,7 +160,12 @@ def _add_archive(http: FastAPI, graph: Graph) -> None:
         return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
-def _add_health(http: FastAPI, graph: Graph) -> None:
+def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:
+    @http.get("/metrics", tags=["health"], response_class=Response)
+    async def metrics() -> Response:
+        """Return this replica's counters in Prometheus' format; needs a key of role admin."""
+        return Response(meter.text(), media_type=meters.MEDIA_TYPE)
+
     @http.get("/healthz", tags=["health"])
     async def healthz() -> api.Health:
         """Return that the process lives."""
@@ -145,11 +180,11 @@ def _add_health(http: FastAPI, graph: Graph) -> None:
 def _add_problems(http: FastAPI) -> None:
     @http.exception_handler(ProblemError)
     async def known(_request: Request, error: ProblemError) -> Response:
-        return _problem_response(error.problem)
+        return problems.response(error.problem)
 
     @http.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        return _problem_response(problems.problem(422, "invalid_request", _describe(error)))
+        return problems.response(problems.invalid_request(error.errors(), skip=1))
 
     @http.exception_handler(StarletteHTTPException)
     async def from_status(_request: Request, error: StarletteHTTPException) -> Response:
@@ -162,11 +197,11 @@ def _add_problems(http: FastAPI) -> None:
                 found = problems.problem(413, "upload_too_large", _TOO_LARGE)
             case status:
                 found = problems.problem(status, "refused", "the request cannot be served in this way")
-        return _problem_response(found, error.headers)
+        return problems.response(found, error.headers)
 
     @http.exception_handler(Exception)
     async def unforeseen(_request: Request, _error: Exception) -> Response:
-        return _problem_response(problems.problem(500, "internal_error", "a fault of the service; it has been logged"))
+        return problems.response(problems.internal())
 
 
 def _document_problems(http: FastAPI) -> None:
@@ -177,25 +212,3 @@ def _document_problems(http: FastAPI) -> None:
             for code, response in operation["responses"].items():
                 if code != "200":
                     response["content"] = {problems.MEDIA_TYPE: response["content"]["application/json"]}
-
-
-def _describe(error: RequestValidationError) -> str:
-    """Return which fields are wrong and why, never what was sent."""
-    parts = []
-    for e in error.errors():
-        name = ".".join(str(p) for p in e["loc"][1:])
-        message = str(e["msg"]).removeprefix("Value error, ")
-        if e["type"] == "extra_forbidden":
-            message = "no such field"
-        parts.append(f"{name}: {message}" if name else message)
-    return "; ".join(parts)
-
-
-def _problem_response(found: api.Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    retry = {"Retry-After": "1"} if found.status in {429, 503} else {}
-    return JSONResponse(
-        found.model_dump(),
-        status_code=found.status,
-        media_type=problems.MEDIA_TYPE,
-        headers={**(headers or {}), **retry},
-    )

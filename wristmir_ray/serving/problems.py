@@ -1,11 +1,18 @@
 """Errors as RFC 9457 problem+json: what went wrong and its mend, never a trace, never a path."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
 from wristmir_ray.errors import ErrorCode, Reject, WristmirError
 from wristmir_ray.serving.api import Problem
 
 MEDIA_TYPE = "application/problem+json"
 
 _TITLES = {
+    401: "Key needed",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     408: "Timeout",
@@ -30,6 +37,32 @@ def problem(status: int, code: str, detail: str) -> Problem:
     return Problem(title=_TITLES.get(status, "Error"), status=status, detail=detail, code=code)
 
 
+def invalid_request(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> Problem:
+    """Return the problem of fields that are wrong: which and why, never what was sent.
+
+    Args:
+        errors: of pydantic.
+        skip: how many parts of each place are not the sender's, such as `body`.
+    """
+    parts = []
+    for e in errors:
+        name = ".".join(str(p) for p in e["loc"][skip:])
+        message = "no such field" if e["type"] == "extra_forbidden" else str(e["msg"]).removeprefix("Value error, ")
+        parts.append(f"{name}: {message}" if name else message)
+    return problem(422, "invalid_request", "; ".join(parts))
+
+
+def response(found: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a problem as an answer; one that a second try may mend says when."""
+    retry = {"Retry-After": "1"} if found.status in {429, 503} else {}
+    return JSONResponse(
+        found.model_dump(),
+        status_code=found.status,
+        media_type=MEDIA_TYPE,
+        headers={**retry, **(headers or {})},
+    )
+
+
 def rejected_upload(reject: Reject) -> Problem:
     """Return the problem of an upload that the pipeline would have rejected: 413 when too large, else 422."""
     status = 413 if reject.code is ErrorCode.IMAGE_TOO_LARGE else 422
@@ -44,6 +77,11 @@ def unknown_exam() -> Problem:
 def unknown_region() -> Problem:
     """Return the problem of a region that was not found in an exam's image."""
     return problem(404, ErrorCode.NO_REGION.value, "this region was not found in the exam's image")
+
+
+def internal() -> Problem:
+    """Return the problem of a fault of ours."""
+    return problem(500, "internal_error", "a fault of the service; it has been logged")
 
 
 def unavailable(code: str, detail: str) -> Problem:

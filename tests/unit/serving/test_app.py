@@ -10,6 +10,7 @@ from ray.serve.exceptions import BackPressureError
 from tests.unit.serving.fake_graph import EXAM, SUMMARY
 from wristmir_ray.serving import api, app, problems
 from wristmir_ray.serving.app import Ingress
+from wristmir_ray.serving.config import ServeArgs
 from wristmir_ray.serving.problems import ProblemError
 
 
@@ -33,8 +34,11 @@ class Part:
         return self._answer
 
 
+ARGS = ServeArgs(root="unused")
+
+
 def test_ready_when_every_part_answers() -> None:
-    ready = asyncio.run(Ingress(Part(True), Part(True), Part(SUMMARY)).ready())
+    ready = asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(SUMMARY)).ready())
     assert ready == api.Readiness(ready=True, lineage=SUMMARY.lineage)
 
 
@@ -44,7 +48,7 @@ def test_not_ready_while_one_part_has_no_replica(silent: int, monkeypatch: pytes
     parts = [Part(True), Part(True), Part(SUMMARY)]
     parts[silent] = Part(None)
     with pytest.raises(ProblemError) as caught:
-        asyncio.run(Ingress(*parts).ready())
+        asyncio.run(Ingress(ARGS, *parts).ready())
     assert (caught.value.problem.status, caught.value.problem.code) == (503, "not_ready")
 
 
@@ -58,10 +62,10 @@ def test_not_ready_while_one_part_has_no_replica(silent: int, monkeypatch: pytes
 )
 def test_a_part_that_cannot_answer_is_a_problem(answer: Any, status: int, code: str) -> None:
     with pytest.raises(ProblemError) as caught:
-        asyncio.run(Ingress(Part(True), Part(True), Part(answer)).exam(EXAM))
+        asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(answer)).exam(EXAM))
     assert (caught.value.problem.status, caught.value.problem.code) == (status, code)
 
 
 def test_an_answer_of_another_type_is_our_fault() -> None:
     with pytest.raises(TypeError, match="ArchiveSummary"):
-        asyncio.run(Ingress(Part(True), Part(True), Part(SUMMARY)).exam(EXAM))
+        asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(SUMMARY)).exam(EXAM))

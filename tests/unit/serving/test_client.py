@@ -1,8 +1,10 @@
 """The client against the HTTP face, without a socket."""
 
+import base64
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +13,8 @@ from pydantic import ValidationError
 
 from tests.unit.serving.fake_graph import EXAM, FakeGraph
 from wristmir_ray.anatomy import Region
-from wristmir_ray.serving import api
+from wristmir_ray.serving import api, problems
+from wristmir_ray.serving.access import Keys, Role, add_key
 from wristmir_ray.serving.client import Client, ServiceError
 from wristmir_ray.serving.http import create_http
 
@@ -21,17 +24,41 @@ def graph() -> FakeGraph:
     return FakeGraph()
 
 
+def _forward(face: TestClient, request: httpx.Request) -> httpx.Response:
+    answer = face.request(request.method, request.url.path, content=request.read(), headers=dict(request.headers))
+    return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
+
+
 @pytest.fixture
 def client(graph: FakeGraph) -> Iterator[Client]:
     with TestClient(create_http(graph)) as face:
-
-        def forward(request: httpx.Request) -> httpx.Response:
-            headers = dict(request.headers)
-            answer = face.request(request.method, request.url.path, content=request.read(), headers=headers)
-            return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
-
-        with Client("http://service", transport=httpx.MockTransport(forward)) as client:
+        transport = httpx.MockTransport(lambda request: _forward(face, request))
+        with Client("http://service", transport=transport) as client:
             yield client
+
+
+def test_a_batch_s_answers_say_which_line_they_are_for(client: Client, graph: FakeGraph) -> None:
+    queries = [api.BatchQuery(id="a", exam_id=EXAM, k=3), api.BatchQuery(id="b", image=base64.b64encode(b"pixels"))]
+    found = {a.id: a for a in client.batch_search(queries)}
+    assert {a.line for a in found.values()} == {1, 2}
+    assert all(a.answer is not None and a.answer.hits[0].exam_id == EXAM for a in found.values())
+    graph.problem = problems.unavailable("not_ready", "no index is loaded yet")
+    (only,) = client.batch_search(queries[:1])
+    assert only.problem == graph.problem
+
+
+def test_a_key_is_sent_and_a_refused_batch_is_an_error(tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys.yaml", "viewer", Role.READ)
+    with TestClient(create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"))) as face:
+        transport = httpx.MockTransport(lambda request: _forward(face, request))
+        with Client("http://service", key, transport=transport) as allowed:
+            assert allowed.search(exam_id=EXAM).hits
+            assert len(list(allowed.batch_search([api.BatchQuery(exam_id=EXAM)]))) == 1
+        with Client("http://service", transport=transport) as stranger:
+            with pytest.raises(ServiceError, match="401 no_key"):
+                stranger.search(exam_id=EXAM)
+            with pytest.raises(ServiceError, match="401 no_key"):
+                list(stranger.batch_search([api.BatchQuery(exam_id=EXAM)]))
 
 
 def test_each_kind_of_query(client: Client, graph: FakeGraph) -> None:

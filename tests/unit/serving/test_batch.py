@@ -1,0 +1,109 @@
+"""Many queries in one request: a line each, in any order, whatever befalls one of them."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.unit.serving.fake_graph import EXAM, FakeGraph
+from tests.unit.serving.test_http import problem_of
+from wristmir_ray.anatomy import Region
+from wristmir_ray.serving import api, batch, http, problems
+from wristmir_ray.serving.http import create_http
+from wristmir_ray.serving.problems import ProblemError
+from wristmir_ray.serving.service import Query, Sighting
+
+
+class Slow(FakeGraph):
+    """Counts the queries that are under way; an upload is no image, the text `bug` is a fault of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+
+    async def extract(self, image: bytes) -> Sighting:
+        raise ProblemError(problems.problem(422, "unknown_format", "no image"))
+
+    async def search(self, query: Query) -> api.SearchAnswer:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.002 if query.parameters.k % 2 else 0)
+        self.now -= 1
+        if self.encoded[-1:] == ["bug"]:
+            raise RuntimeError("Jane Roe")
+        return await super().search(query)
+
+
+@pytest.fixture
+def graph() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def client(graph: Slow) -> Iterator[TestClient]:
+    with TestClient(create_http(graph), raise_server_exceptions=False) as client:
+        yield client
+
+
+def ask(client: TestClient, *lines: object) -> list[api.BatchAnswer]:
+    body = b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines)
+    answer = client.post("/v1/batch-search", content=body)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, batch.MEDIA_TYPE)
+    return [api.BatchAnswer.model_validate_json(line) for line in answer.text.splitlines()]
+
+
+def test_every_line_is_answered_once(client: TestClient, graph: Slow) -> None:
+    wanted = [{"id": str(n), "exam_id": EXAM, "k": 1 + n % 7, "region": "distal_ulna"} for n in range(100)]
+    found = ask(client, *wanted)
+    assert sorted((a.line, a.id) for a in found) == [(n + 1, str(n)) for n in range(100)]
+    assert all(a.answer and a.answer.region is Region.DISTAL_ULNA and a.problem is None for a in found)
+    assert 1 < graph.most <= batch.AT_ONCE
+
+
+def test_a_bad_line_is_a_problem_and_its_neighbours_are_answered(client: TestClient) -> None:
+    image = base64.b64encode(b"pixels").decode()
+    found = ask(
+        client,
+        {"exam_id": EXAM},
+        b"{no json",
+        {"id": "both", "exam_id": EXAM, "text": "x"},
+        b"",
+        {"id": "upload", "image": image},
+        {"id": "field", "exam_id": EXAM, "hidden": 1},
+        {"id": "base", "image": "%%%"},
+        b'"a string"',
+        b"\xff\xfe",
+        {"id": "x" * 65, "exam_id": EXAM},
+        {"id": "last", "text": "buckle"},
+    )
+    codes = {a.line: (a.id, a.problem.code if a.problem else None) for a in found}
+    assert codes == {
+        1: (None, None),
+        2: (None, "invalid_request"),
+        3: ("both", "invalid_request"),
+        5: ("upload", "unknown_format"),
+        6: ("field", "invalid_request"),
+        7: ("base", "invalid_request"),
+        8: (None, "invalid_request"),
+        9: (None, "invalid_request"),
+        10: (None, "invalid_request"),
+        11: ("last", None),
+    }
+
+
+def test_a_fault_of_ours_is_a_line_without_its_reason(client: TestClient) -> None:
+    (found,) = ask(client, {"id": "b", "text": "bug"})
+    assert found.problem is not None
+    assert (found.id, found.problem.status, found.problem.code) == ("b", 500, "internal_error")
+    assert "Roe" not in found.model_dump_json()
+
+
+def test_nothing_asked_is_nothing_answered(client: TestClient) -> None:
+    assert ask(client) == []
+
+
+def test_a_batch_has_the_limit_of_an_upload(client: TestClient) -> None:
+    problem_of(client.post("/v1/batch-search", content=b"\n" * (http.MAX_BODY_BYTES + 1)), 413, "upload_too_large")

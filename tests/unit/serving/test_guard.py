@@ -1,0 +1,109 @@
+"""Before every route: who asks, how often, and what is written down of it."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.unit.serving.fake_graph import EXAM, FakeGraph
+from tests.unit.serving.test_http import problem_of
+from wristmir_ray.serving.access import Keys, Role, add_key
+from wristmir_ray.serving.http import create_http
+from wristmir_ray.serving.limits import RateLimit
+
+SEARCH = {"exam_id": EXAM}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[Role, str]:
+    return {role: add_key(tmp_path / "keys.yaml", f"the-{role}", role) for role in Role}
+
+
+@pytest.fixture
+def client(keys: dict[Role, str], tmp_path: Path) -> Iterator[TestClient]:
+    app = create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"), RateLimit(per_s=0.001, burst=5))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def audit(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [r.fields for r in caplog.records if r.name == "wristmir_ray.audit"]  # type: ignore[attr-defined]
+
+
+def test_without_a_key_nothing_is_told(client: TestClient, keys: dict[Role, str]) -> None:
+    wrong = ({}, bearer("wmr_wrong"), {"Authorization": keys[Role.READ]}, bearer(keys[Role.READ][:-1]), bearer(""))
+    for headers in wrong:
+        for method, path in (
+            ("POST", "/v1/search"),
+            ("GET", "/openapi.json"),
+            ("GET", "/nowhere"),
+            ("GET", "/metrics"),
+        ):
+            answer = client.request(method, path, headers=headers)
+            problem_of(answer, 401, "no_key")
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_key_of_the_right_role_opens(client: TestClient, keys: dict[Role, str]) -> None:
+    assert client.post("/v1/search", data=SEARCH, headers=bearer(keys[Role.READ])).status_code == 200
+    problem_of(client.get("/metrics", headers=bearer(keys[Role.READ])), 403, "not_allowed")
+    text = client.get("/metrics", headers=bearer(keys[Role.ADMIN])).text
+    assert 'wristmir_requests_total{route="/v1/search",status="200"} 1.0' in text
+    assert 'wristmir_stage_seconds_count{stage="coarse"} 1.0' in text
+    assert EXAM not in text
+
+
+def test_probes_need_no_key_and_are_not_limited(client: TestClient) -> None:
+    assert {client.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(10)} == {200}
+
+
+def test_one_caller_does_not_use_up_another_s_share(client: TestClient, keys: dict[Role, str]) -> None:
+    asked = [client.post("/v1/search", data=SEARCH, headers=bearer(keys[Role.READ])) for _ in range(6)]
+    assert [a.status_code for a in asked] == [200] * 5 + [429]
+    problem_of(asked[-1], 429, "too_many_requests")
+    assert int(asked[-1].headers["retry-after"]) > 900
+    assert client.post("/v1/search", data=SEARCH, headers=bearer(keys[Role.ADMIN])).status_code == 200
+
+
+def test_without_keys_an_address_is_a_caller() -> None:
+    with TestClient(create_http(FakeGraph(), limit=RateLimit(per_s=0.001, burst=2))) as client:
+        assert [client.get("/v1/archives").status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_the_audit_log_says_who_and_what_and_nothing_of_the_query(
+    client: TestClient, keys: dict[Role, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "wristmir_ray.audit"):
+        client.post("/v1/search", data={"text": "Jane Roe, buckle"}, headers=bearer(keys[Role.READ]))
+        client.get(f"/v1/exams/{EXAM}", headers=bearer(keys[Role.READ]))
+        client.get("/v1/exams/Jane", headers=bearer(keys[Role.READ]))
+        client.get("/Jane/Roe")
+    said = audit(caplog)
+    assert [(s["caller"], s["method"], s["route"], s["status"]) for s in said] == [
+        ("the-read", "POST", "/v1/search", 200),
+        ("the-read", "GET", "/v1/exams/{exam_id}", 200),
+        ("the-read", "GET", "/v1/exams/{exam_id}", 422),
+        (None, "GET", "none", 401),
+    ]
+    assert said[0]["bytes"] > 0
+    assert "Jane" not in str(said)
+    assert EXAM not in str(said)
+    assert keys[Role.READ] not in str(said)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("abcdef-123", True), ("x", False), ("a b c d e f g", False), ("a" * 65, False)]
+)
+def test_a_request_has_an_id(client: TestClient, sent: str, kept: bool) -> None:
+    answers = [client.get("/healthz", headers={"X-Request-Id": sent}) for _ in range(2)]
+    ids = [a.headers["x-request-id"] for a in answers]
+    assert (ids == [sent, sent]) == kept
+    assert kept or len(set(ids)) == 2
+    assert client.get("/v1/archives").headers["x-request-id"]  # of a refusal, too

@@ -1,0 +1,142 @@
+"""ASGI middleware before every route: request id, API key, rate limit, audit log, counters."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from wristmir_ray.serving import problems
+from wristmir_ray.serving.access import ANYONE, Caller, Keys, Role
+from wristmir_ray.serving.limits import Buckets
+from wristmir_ray.serving.meter import Meter
+
+log = logging.getLogger("wristmir_ray.audit")
+
+REQUEST_ID = "X-Request-Id"
+OPEN = frozenset({"/healthz", "/readyz"})
+"""Addresses that need no key and are not limited: probes of a balancer."""
+ROLES: Mapping[str, Role] = {"/metrics": Role.ADMIN}
+"""Addresses that need more than reading."""
+
+_SENT_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
+_BEARER = "bearer "
+
+
+@dataclass(frozen=True)
+class _Refused(Exception):
+    status: int
+    code: str
+    detail: str
+    headers: Mapping[str, str]
+
+
+class Guard:
+    """Lets a request pass, or answers it itself; says of each who asked for what, and how it ended.
+
+    The audit line holds the caller's name, method, route, status, milliseconds and bytes received: no query, no file
+    name, no exam.
+
+    Args:
+        app: what is guarded.
+        keys: whose requests are served; None: anyone's.
+        buckets: how many; None: any number.
+        meter: counts.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys | None, buckets: Buckets | None, meter: Meter) -> None:
+        self._app, self._keys, self._buckets, self._meter = app, keys, buckets, meter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = _Request(scope, receive, send)
+        try:
+            request.caller = self._caller(scope["path"], request.headers)
+            self._limit(scope["path"], request)
+            await self._app(scope, request.receive, request.send)
+        except _Refused as e:
+            found = problems.problem(e.status, e.code, e.detail)
+            await problems.response(found, e.headers)(scope, receive, request.send)
+        finally:
+            self._say(request)
+
+    def _caller(self, path: str, headers: Mapping[str, str]) -> Caller | None:
+        if path in OPEN:
+            return None
+        if self._keys is None:
+            return ANYONE
+        sent = headers.get("authorization", "")
+        key = sent[len(_BEARER) :].strip() if sent.lower().startswith(_BEARER) else ""
+        caller = self._keys.caller(key) if key else None
+        if caller is None:
+            asks = {"WWW-Authenticate": "Bearer"}
+            raise _Refused(401, "no_key", "send a valid API key: Authorization: Bearer KEY", asks)
+        if not caller.may(ROLES.get(path, Role.READ)):
+            raise _Refused(403, "not_allowed", f"this needs a key of role {ROLES[path]}", {})
+        return caller
+
+    def _limit(self, path: str, request: "_Request") -> None:
+        if self._buckets is None or path in OPEN:
+            return
+        who = request.address if request.caller in (None, ANYONE) else f"key {request.caller}"
+        wait_s = self._buckets.wait_s(who)
+        if wait_s > 0:
+            after = {"Retry-After": str(int(wait_s) + 1)}
+            raise _Refused(429, "too_many_requests", f"too many requests; the next one in {wait_s:.1f} s", after)
+
+    def _say(self, request: "_Request") -> None:
+        route, seconds = request.route, time.perf_counter() - request.started
+        self._meter.request(route, request.status, seconds)
+        fields = {
+            "request_id": request.id,
+            "caller": request.caller.name if request.caller else None,
+            "method": request.scope["method"],
+            "route": route,
+            "status": request.status,
+            "ms": round(1e3 * seconds, 1),
+            "bytes": request.received,
+        }
+        log.info("request", extra={"fields": fields})
+
+
+class _Request:
+    """One request on its way: what was received, and how it ended."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope, self._receive, self._send = scope, receive, send
+        self.headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        sent = self.headers.get(REQUEST_ID.lower(), "")
+        self.id = sent if _SENT_ID.fullmatch(sent) else uuid.uuid4().hex
+        self.started = time.perf_counter()
+        self.caller: Caller | None = None
+        self.status = 499  # gone before it was answered
+        self.received = 0
+
+    @property
+    def address(self) -> str:
+        client = self.scope.get("client")
+        return str(client[0]) if client else "unknown"
+
+    @property
+    def route(self) -> str:
+        """The route's template, such as /v1/exams/{exam_id}: no id, and no address that nobody serves."""
+        return str(getattr(self.scope.get("route"), "path", "none"))
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.received += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            named: Any = (REQUEST_ID.lower().encode(), self.id.encode())
+            message = {**message, "headers": [*message.get("headers", []), named]}
+        await self._send(message)
