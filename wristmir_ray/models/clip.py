@@ -63,11 +63,13 @@ class Clip:
 def _neutral_padding(text: Any) -> int | None:
     """Return the padding's id where no text's features depend on how much of it follows; else None.
 
-    A Hugging Face tower masks its padding. In open_clip's own no token sees the padding after it when
-    the mask is causal, or masks it: unless the pooled token is the last one, or one appended behind it.
+    A Hugging Face tower masks its padding, and pools the first token or the mean of what is not masked.
+    In open_clip's own no token sees the padding after it when the mask is causal, or masks it: unless
+    the pooled token is the last one, or one appended behind it.
     """
     if hasattr(text, "config"):
-        return int(text.config.pad_token_id)
+        masked = type(text.pooler).__name__ in {"ClsPooler", "ClsLastHiddenStatePooler", "MeanPooler"}
+        return int(text.config.pad_token_id) if masked else None
     unseen = text.attn_mask is not None or text.use_pad_mask
     if unseen and text.cls_emb is None and text.pool_type in {"argmax", "eos", "first"}:
         return int(text.pad_id)

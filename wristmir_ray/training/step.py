@@ -195,8 +195,8 @@ def check_parts(model: "torch.nn.Module", share: int, micro_batch: int | None) -
     if norms:
         raise ConfigError(
             f"step.micro_batch {micro_batch} would cut a rank's {share} pairs into parts, but the model normalises "
-            f"over the batch ({len(norms)} layers, first {norms[0]}): set step.micro_batch to null, use more workers or a "
-            "smaller batch_size, or take a model without batch normalisation"
+            f"over the batch ({len(norms)} layers, first {norms[0]}): set step.micro_batch to null, use more workers "
+            "or a smaller batch_size, or take a model without batch normalisation"
         )
 
 
