@@ -26,7 +26,10 @@ _VALIDATION_CHUNK = 256
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss or its gradient is not finite; the message names the step and its pairs by their hashed keys."""
+    """The loss or its gradient is not finite; the message names the step and its first pairs by their hashed keys."""
+
+    pairs: tuple[str, ...] = ()
+    """The keys of the whole batch."""
 
 
 class Learner:
@@ -103,9 +106,13 @@ class Learner:
         return forward(self._towers, batch.images, tokens, loss_of, self.rank, self.world, self.config.step.micro_batch)
 
     def _refuse(self, value: float, what: str, batch: Batch, epoch: int) -> None:
-        if not math.isfinite(value):
-            named = ", ".join(self.train_pairs.keys[i] for i in batch.pairs[:8])
-            raise NonFiniteLoss(f"{what} {value} at step {batch.step} (epoch {epoch}); its batch begins with {named}")
+        if math.isfinite(value):
+            return
+        keys = tuple(self.train_pairs.keys[i] for i in batch.pairs)
+        named = ", ".join(keys[:8])
+        error = NonFiniteLoss(f"{what} {value} at step {batch.step} (epoch {epoch}); its batch begins with {named}")
+        error.pairs = keys
+        raise error
 
     def _shape_towers(self) -> None:
         """Change how the towers compute, not what."""
