@@ -100,4 +100,4 @@ class OpenClip:
         self.optimizer.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, math.log(100))
-        return float(total)
+        return float(total.detach())

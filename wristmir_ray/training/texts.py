@@ -44,7 +44,8 @@ class Texts:
         self._config, self._clip, self._towers = config, clip, towers
         self._caption_N = pairs.caption
         self._rank, self._world = rank, world
-        self._tokens_KL = clip.tokens(pairs.captions, trim=config.step.trim_captions).to(device)
+        self._device = device
+        self._tokens_KL = clip.tokens(pairs.captions, trim=config.step.trim_captions)  # cut on the CPU: no waiting
         self._frozen_KD: torch.Tensor | None = None
 
     def of(self, index_B: np.ndarray) -> "tuple[torch.Tensor | None, LossOf]":
@@ -72,8 +73,8 @@ class Texts:
     def _tokens(self, captions: np.ndarray) -> "torch.Tensor":
         import torch
 
-        tokens = self._tokens_KL[torch.from_numpy(captions).to(self._tokens_KL.device)]
-        return self._clip.trim(tokens) if self._config.step.trim_captions else tokens
+        tokens = self._tokens_KL[torch.from_numpy(captions)]
+        return (self._clip.trim(tokens) if self._config.step.trim_captions else tokens).to(self._device)
 
     def _loss(
         self, of_B: np.ndarray, caption_B: np.ndarray, rows: int | None = None, known: "torch.Tensor | None" = None
@@ -81,9 +82,8 @@ class Texts:
         """Return the loss of texts of which row of_B[i] is that of sample i; only the first `rows` count."""
         import torch
 
-        device = self._tokens_KL.device
-        place_B, equal_B = (torch.from_numpy(x).to(device) for x in (of_B, caption_B))
-        each_B = torch.arange(len(caption_B), device=device)
+        place_B, equal_B = (torch.from_numpy(x).to(self._device) for x in (of_B, caption_B))
+        each_B = torch.arange(len(caption_B), device=self._device)
         single, once = self._config.loss == "single_positive", self._config.step.distinct_captions
 
         def loss_of(image: "torch.Tensor", text: "torch.Tensor | None", scale: "torch.Tensor") -> "torch.Tensor":
@@ -102,7 +102,9 @@ class Texts:
         import torch
 
         if self._frozen_KD is None:
+            every = np.arange(len(self._tokens_KL))
+            chunks = (every[i : i + _CHUNK] for i in range(0, len(every), _CHUNK))
             with torch.no_grad():
-                parts = [self._towers(None, self._clip.trim(t))[1] for t in torch.split(self._tokens_KL, _CHUNK)]
+                parts = [self._towers(None, self._tokens(chunk))[1] for chunk in chunks]
             self._frozen_KD = torch.cat(parts).float()
         return self._frozen_KD
