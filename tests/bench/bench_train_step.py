@@ -102,7 +102,7 @@ class _Ours:
 
     def step(self) -> None:
         """Take one step, as `Learner.train_epoch` does."""
-        from wristmir_ray.training.step import update
+        from wristmir_ray.training.optim import update
 
         learner = self._learner
         learner.forward(self.batch, 0).backward()

@@ -14,9 +14,10 @@ from wristmir_ray.training.augment import plain
 from wristmir_ray.training.batches import Batch, Batches
 from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.loss import gather, multi_positive_loss
+from wristmir_ray.training.optim import optimizer, update
 from wristmir_ray.training.pairs import Pairs, epoch_order
 from wristmir_ray.training.schedule import learning_rate, num_steps
-from wristmir_ray.training.step import Forward, Towers, check_parts, forward, optimizer, update
+from wristmir_ray.training.step import Forward, Towers, check_parts, forward
 from wristmir_ray.training.texts import Texts
 
 if TYPE_CHECKING:

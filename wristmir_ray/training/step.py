@@ -1,4 +1,4 @@
-"""One optimiser step over the global batch: encode, gather, loss, gradients, update. Pure torch, any number of ranks.
+"""The gradient of one global batch: encode, gather, loss, backward. Pure torch, any number of ranks.
 
 The loss needs the features of the whole global batch; the towers need not. So a step has two halves:
 the towers give features, whose gradients are computed from the loss alone; then each rank carries the
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wristmir_ray.errors import ConfigError
-from wristmir_ray.training.config import OptimConfig
 from wristmir_ray.training.loss import gather
 
 if TYPE_CHECKING:
@@ -100,24 +99,15 @@ def forward(
         rank, world: this rank and the number of ranks.
         micro_batch: images, and texts, encoded at a time; None: all at once, and no recomputation.
     """
-    import torch
-
     parts = _parts(len(images), 0 if tokens is None else len(tokens), micro_batch)
-    states = []
-    kept = []
-    with torch.set_grad_enabled(len(parts) == 1):
-        for of_images, of_texts in parts:
-            states.append(_chance(images.device))
-            kept.append(towers(_rows(images, of_images), _rows(tokens, of_texts)))
+    kept, states = _encode(towers, images, tokens, parts)
     image_BD, text_UD = (_gathered([part[i] for part in kept]) for i in (0, 1))
     assert image_BD is not None
     scale = _at_least_fp32(kept[-1][2].detach()).requires_grad_()
     loss = loss_of(image_BD, text_UD, scale)
 
     def backward() -> None:
-        wanted = [x for x in (image_BD, text_UD, scale) if x is not None]
-        grads = dict(zip(map(id, wanted), torch.autograd.grad(loss, wanted), strict=True))
-        image_bD, text_uD = (None if x is None else _share(grads[id(x)], rank, world) for x in (image_BD, text_UD))
+        image_bD, text_uD, of_scale = _gradients(loss, image_BD, text_UD, scale, rank, world)
         for i, (of_images, of_texts) in enumerate(parts):
             last = i + 1 == len(parts)
             with towers.part(last):
@@ -125,10 +115,46 @@ def forward(
                 if len(parts) > 1:
                     _chance(images.device, states[i])
                     out = towers(_rows(images, of_images), _rows(tokens, of_texts))
-                given = (_rows(image_bD, of_images), _rows(text_uD, of_texts), grads[id(scale)] if last else None)
-                _carry_back(out, given)
+                _carry_back(out, (_rows(image_bD, of_images), _rows(text_uD, of_texts), of_scale if last else None))
 
     return Forward(float(loss.detach()), backward)
+
+
+def _encode(
+    towers: Towers,
+    images: "torch.Tensor",
+    tokens: "torch.Tensor | None",
+    parts: "list[tuple[slice | None, slice | None]]",
+) -> tuple[list[Any], list[Any]]:
+    """Return each part's (image features, text features, 1 / temperature), and chance's state before it.
+
+    A single part keeps its graph; several keep none.
+    """
+    import torch
+
+    kept, states = [], []
+    with torch.set_grad_enabled(len(parts) == 1):
+        for of_images, of_texts in parts:
+            states.append(_chance(images.device))
+            kept.append(towers(_rows(images, of_images), _rows(tokens, of_texts)))
+    return kept, states
+
+
+def _gradients(
+    loss: "torch.Tensor",
+    image_BD: "torch.Tensor",
+    text_UD: "torch.Tensor | None",
+    scale: "torch.Tensor",
+    rank: int,
+    world: int,
+) -> "tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]":
+    """Return the gradients of this rank's features, times W for the mean over ranks to undo, and of the scale."""
+    import torch
+
+    features = [image_BD] if text_UD is None else [image_BD, text_UD]
+    *grads, of_scale = torch.autograd.grad(loss, [*features, scale])
+    mine = [g.chunk(world)[rank] * world for g in grads]
+    return mine[0], None if text_UD is None else mine[1], of_scale
 
 
 def _parts(images: int, texts: int, micro_batch: int | None) -> list[tuple[slice | None, slice | None]]:
@@ -142,10 +168,6 @@ def _parts(images: int, texts: int, micro_batch: int | None) -> list[tuple[slice
 
 def _rows(x: "torch.Tensor | None", part: slice | None) -> "torch.Tensor | None":
     return None if x is None or part is None else x[part]
-
-
-def _share(x_BD: "torch.Tensor", rank: int, world: int) -> "torch.Tensor":
-    return x_BD.chunk(world)[rank] * world
 
 
 def _gathered(parts: "list[torch.Tensor | None]") -> "torch.Tensor | None":
@@ -198,35 +220,3 @@ def check_parts(model: "torch.nn.Module", share: int, micro_batch: int | None) -
             f"over the batch ({len(norms)} layers, first {norms[0]}): set step.micro_batch to null, use more workers "
             "or a smaller batch_size, or take a model without batch normalisation"
         )
-
-
-def optimizer(model: "torch.nn.Module", config: OptimConfig, fused: bool = True) -> "torch.optim.AdamW":
-    """Return AdamW over the trainable parameters; only matrices decay."""
-    import torch
-
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=fused)
-
-
-def update(model: Any, optim: "torch.optim.AdamW", lr: float, config: OptimConfig) -> float:
-    """Clip the gradient, take one step at rate `lr`, bound the temperature; return the gradient's norm.
-
-    A norm that is no finite number is returned as it is, and nothing is changed.
-
-    `model` is the open_clip model itself, not its wrapper.
-    """
-    import torch
-
-    norm = float(torch.nn.utils.clip_grad_norm_((p for p in model.parameters() if p.requires_grad), config.clip_norm))
-    if np.isfinite(norm):
-        for group in optim.param_groups:
-            group["lr"] = lr
-        optim.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, float(np.log(config.max_scale)))
-    optim.zero_grad(set_to_none=True)
-    return norm
