@@ -1,5 +1,6 @@
 """What makes a step fast changes neither its loss nor its gradients: each means against the plain form."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ MEANS = {
 }
 
 
-def twin(folder: Path, step: dict[str, object], **changes: object) -> Learner:
+def twin(folder: Path, step: dict[str, object], rank: int = 0, world: int = 1, **changes: object) -> Learner:
     """A learner of BiomedCLIP's shape whose last four image blocks are trained."""
     settings = {
         "encoder": {"model": toy.transformers(folder / "model"), "init": "random"},
@@ -30,7 +31,7 @@ def twin(folder: Path, step: dict[str, object], **changes: object) -> Learner:
         "step": {**PLAIN, **step},
         **changes,
     }
-    return toy.learner(folder, 10, **settings)
+    return toy.learner(folder, 10, rank, world, **settings)
 
 
 def gradient(trained: Learner) -> tuple[float, dict[str, torch.Tensor]]:
@@ -59,6 +60,40 @@ def test_each_means_gives_the_plain_forms_loss_and_gradients(
     for parameter, wanted in grads.items():
         assert torch.allclose(got[parameter], wanted, atol=1e-5 * max(1.0, float(wanted.abs().max()))), parameter
     assert max(float(g.abs().max()) for g in grads.values()) > 1e-2
+
+
+RANKED = {
+    "all": ({}, {}),
+    "in parts": ({"micro_batch": 3}, {}),
+    "frozen text": ({}, {"trainable": {"image_blocks": 4, "text": False}}),
+    "one text a sample": ({"distinct_captions": False, "micro_batch": 3}, {"loss": "single_positive"}),
+}
+
+
+def _rank(rank: int, world: int, folder: str) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    place = Path(folder) / f"rank{rank}"
+    made = {
+        name: gradient(twin(place, {**MEANS["all"], **step}, rank, world, **changes))
+        for name, (step, changes) in RANKED.items()
+    }
+    torch.save(made, f"{folder}/rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
+    """Each trims its own share of the captions; whatever is on, the gradients are the plain form's."""
+    torch.multiprocessing.spawn(_rank, args=(2, str(tmp_path)), nprocs=2)
+    for name, (_, changes) in RANKED.items():
+        loss, grads = gradient(twin(tmp_path / "whole", {}, **changes))
+        for rank in (0, 1):
+            ours, got = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)[name]
+            assert ours == pytest.approx(loss, abs=1e-5)
+            assert got.keys() == grads.keys()
+            for parameter, wanted in grads.items():
+                near = 1e-5 * max(1.0, float(wanted.abs().max()))
+                assert torch.allclose(got[parameter], wanted, atol=near), (name, parameter)
 
 
 def test_the_means_do_what_they_are_named_for(tmp_path: Path) -> None:

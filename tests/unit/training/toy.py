@@ -110,8 +110,11 @@ def transformers(folder: Path, dropout: float = 0.1, drop: float = 0.0) -> str:
     return f"local-dir:{folder}"
 
 
-def learner(folder: Path, exams: int = 40, **changes: object) -> Learner:
-    """Return a learner on drawn exams: with 40 and the small CNN at 32 px, 96 training pairs, 3 steps an epoch."""
+def learner(folder: Path, exams: int = 40, rank: int = 0, world: int = 1, **changes: object) -> Learner:
+    """Return a learner on drawn exams: with 40 and the small CNN at 32 px, 96 training pairs, 3 steps an epoch.
+
+    With several ranks, its gradients are averaged over torch's process group.
+    """
     import torch
 
     from wristmir_ray.models.clip import build, lock
@@ -130,7 +133,10 @@ def learner(folder: Path, exams: int = 40, **changes: object) -> Learner:
     torch.manual_seed(0)
     clip = build(config.encoder)
     lock(clip, config.trainable.image_blocks, config.trainable.text)
-    return Learner(config, clip, pairs(exams, Split.TRAIN, folder), pairs(exams, Split.VAL, folder))
+    train, val = (pairs(exams, split, folder) for split in (Split.TRAIN, Split.VAL))
+    if world == 1:
+        return Learner(config, clip, train, val)
+    return Learner(config, clip, train, val, torch.nn.parallel.DistributedDataParallel, rank, world)
 
 
 def losses(trained: Learner) -> list[float]:
