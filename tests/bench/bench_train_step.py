@@ -13,7 +13,8 @@ global batch of 2,048 the phantoms have the share `share_at_2048` of distinct on
 with as many is `ours_at_that_share`. Tokens are counted by a WordPiece tokenizer (`biomedclip.write_model`).
 
 All steps in turn in one process, three rounds after one to warm up, medians. `fields` is what our step
-costs with each means switched off, once each, between two with all of them; frozen blocks need no switch: autograd records nothing there.
+costs with each means switched off, once each, between two with all of them; frozen blocks need no switch:
+autograd records nothing there.
 """
 
 import copy
