@@ -58,7 +58,9 @@ class StepConfig(Section):
         "share at once. Refused for models with batch normalisation",
     )
     checkpoint_blocks: bool = Field(
-        False, description="keep no activations inside image blocks, compute them again: less memory, a third more time"
+        False,
+        description="keep no activations inside image blocks, compute them again: less memory, a third more time. "
+        "Refused for models with batch normalisation",
     )
     fused_optimizer: bool = Field(True, description="AdamW as one kernel")
     compile: bool | None = Field(None, description="compile the towers with torch.compile; null = on a GPU only")

@@ -17,7 +17,7 @@ from wristmir_ray.training.loss import gather, multi_positive_loss
 from wristmir_ray.training.optim import optimizer, update
 from wristmir_ray.training.pairs import Pairs, epoch_order
 from wristmir_ray.training.schedule import learning_rate, num_steps
-from wristmir_ray.training.step import Forward, Towers, check_parts, forward
+from wristmir_ray.training.step import Forward, Towers, check_exact, forward
 from wristmir_ray.training.texts import Texts
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Learner:
 
         self.config, self.clip, self.train_pairs, self.val_pairs = config, clip, train, val
         self.rank, self.world, self.device = rank, world, torch.device(device)
-        check_parts(clip.model, config.batch_size // world, config.step.micro_batch)
+        check_exact(clip.model, config.batch_size // world, config.step)
         self.model = clip.model.to(device=self.device, memory_format=torch.channels_last)
         self._shape_towers()
         self._towers = Towers(wrap(self.model), self.device.type, config.precision == "bf16")

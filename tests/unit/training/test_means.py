@@ -17,7 +17,7 @@ MEANS = {
     "pooled_token": {"pooled_token": True},
     "all": {"distinct_captions": True, "trim_captions": True, "pooled_token": True},
     "all in parts": {"distinct_captions": True, "trim_captions": True, "pooled_token": True, "micro_batch": 5},
-    "checkpoint_blocks": {"checkpoint_blocks": True},
+    "checkpoint_blocks": {"checkpoint_blocks": True, "pooled_token": True},
     "prefetch": {"prefetch": 0},
 }
 
