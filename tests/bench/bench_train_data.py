@@ -2,8 +2,8 @@
 
 Real loading is what training does: rows of the decoded pixel files, memory-mapped, in the epoch's
 shuffled order, changed at random, made ahead by a thread. The files are written by `store_pixels` from drawn
-crops of the sizes that training keeps. An epoch of either in turn, five rounds after one to warm up;
-the result is the median of the rounds' ratios.
+crops of the sizes that training keeps. An epoch of either in turn, 25 rounds after one to
+warm up, three of the large model; the result is the median of the rounds' ratios.
 
 `demo` is the harder case: the demo's small CNN at 64 px, 64 pairs a step, one thread, as one of its ranks
 runs it (the second core is free for the reader; a step takes a fraction of a second). `full` is BiomedCLIP's
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "25"))
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
@@ -34,7 +34,7 @@ def measure() -> dict[str, Any]:
         full = ["--encoder.model", name, "--encoder.init", "random", "--batch_size", "32"]
         models = {
             "demo": _compare(JOBS / "train_clip_demo.yaml", ["--batch_size", "64"], folder, 1, 12, ROUNDS),
-            "full": _compare(JOBS / "train_clip.yaml", full, folder, os.cpu_count() or 1, 2, max(1, ROUNDS // 2)),
+            "full": _compare(JOBS / "train_clip.yaml", full, folder, os.cpu_count() or 1, 2, max(1, ROUNDS // 8)),
         }
     demo = models["demo"]
     return {"ours": demo["ms"], "peer": demo["kept_ms"], "ratio": demo["ratio"], "unit": "ms a step", "models": models}
