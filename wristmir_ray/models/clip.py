@@ -46,17 +46,34 @@ class Clip:
     def dim(self) -> int:
         return int(self.architecture["model_cfg"]["embed_dim"])
 
-    def tokens(self, texts: list[str]) -> "torch.Tensor":
+    def tokens(self, texts: list[str], trim: bool = True) -> "torch.Tensor":
         """Return int64 (T, L): L the longest of these texts where padding beyond it changes nothing."""
         tokens = self.tokenizer(texts)
-        text = self.model.text
-        if hasattr(text, "config"):  # a Hugging Face tower masks its padding
-            pad = text.config.pad_token_id
-        elif text.attn_mask is not None and text.pool_type in {"argmax", "eos", "first"}:
-            pad = text.pad_id  # causal: no token sees the padding after it
-        else:
-            return tokens
-        return tokens[:, : int((tokens != pad).sum(1).max())]
+        return self.trim(tokens) if trim else tokens
+
+    def trim(self, tokens_TL: "torch.Tensor") -> "torch.Tensor":
+        """Cut padding that all texts have at their end, where the text tower gives the same without it."""
+        pad = _neutral_padding(self.model.text)
+        if pad is None or not len(tokens_TL):
+            return tokens_TL
+        real_L = (tokens_TL != pad).any(0).nonzero()
+        return tokens_TL[:, : int(real_L[-1]) + 1] if len(real_L) else tokens_TL
+
+
+def _neutral_padding(text: Any) -> int | None:
+    """Return the padding's id where no text's features depend on how much of it follows; else None.
+
+    A Hugging Face tower masks its padding, and pools the first token or the mean of what is not masked.
+    In open_clip's own no token sees the padding after it when the mask is causal, or masks it: unless
+    the pooled token is the last one, or one appended behind it.
+    """
+    if hasattr(text, "config"):
+        masked = type(text.pooler).__name__ in {"ClsPooler", "ClsLastHiddenStatePooler", "MeanPooler"}
+        return int(text.config.pad_token_id) if masked else None
+    unseen = text.attn_mask is not None or text.use_pad_mask
+    if unseen and text.cls_emb is None and text.pool_type in {"argmax", "eos", "first"}:
+        return int(text.pad_id)
+    return None
 
 
 def build(config: EncoderConfig) -> Clip:

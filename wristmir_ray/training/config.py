@@ -38,6 +38,35 @@ class TrainableConfig(Section):
     text: bool = Field(True, description="train the text tower (OpenCLIP's image lock leaves it trainable)")
 
 
+class StepConfig(Section):
+    """How a step is computed. Each means is exact: loss and gradients are those of the plain form but for rounding.
+
+    None of this enters the run id: a run resumes with other means, as it does on other workers.
+    """
+
+    distinct_captions: bool = Field(True, description="encode each distinct caption of the global batch once")
+    trim_captions: bool = Field(
+        True, description="pad captions to the longest of the batch, not to the context, where the text tower allows it"
+    )
+    pooled_token: bool = Field(
+        True, description="compute the last image block for the pooled token alone (timm ViTs that pool one token)"
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="images and captions that a rank encodes at a time, twice each (GradCache); null = its whole "
+        "share at once. Refused for models with batch normalisation",
+    )
+    checkpoint_blocks: bool = Field(
+        False,
+        description="keep no activations inside image blocks, compute them again: less memory, a third more time. "
+        "Refused for models with batch normalisation",
+    )
+    fused_optimizer: bool = Field(True, description="AdamW as one kernel")
+    compile: bool | None = Field(None, description="compile the towers with torch.compile; null = on a GPU only")
+    prefetch: int = Field(2, ge=0, le=16, description="batches that a thread reads ahead; 0 = none, no thread")
+
+
 class ValidationConfig(Section):
     """What is measured after each epoch on the validation patients."""
 
@@ -80,6 +109,7 @@ class TrainClipConfig(JobConfig):
     pixel_margin: float = Field(
         1.125, ge=1, le=2, description="crops are kept decoded at so many times the image size: zooming in stays sharp"
     )
+    step: StepConfig = StepConfig()
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the towers; the loss stays fp32")
     validation: ValidationConfig = ValidationConfig()
     workers: WorkersConfig = WorkersConfig()
@@ -95,5 +125,5 @@ class TrainClipConfig(JobConfig):
 
     def settings(self) -> dict[str, Any]:
         """Return what changes the weights: goes into the run id."""
-        where = {"root", "log", "ray", "workers", "max_reject_share", "fragment_rows", "decode_batch"}
+        where = {"root", "log", "ray", "workers", "step", "max_reject_share", "fragment_rows", "decode_batch"}
         return self.model_dump(mode="json", exclude=where)

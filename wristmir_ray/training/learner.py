@@ -8,13 +8,17 @@ import numpy as np
 
 from wristmir_ray.models.clip import Clip
 from wristmir_ray.models.encoder import normalise, pixel_statistics
+from wristmir_ray.models.pooled import pool_early
 from wristmir_ray.training import validation
-from wristmir_ray.training.augment import augment, draws, plain
+from wristmir_ray.training.augment import plain
+from wristmir_ray.training.batches import Batch, Batches
 from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.loss import gather, multi_positive_loss
+from wristmir_ray.training.optim import optimizer, update
 from wristmir_ray.training.pairs import Pairs, epoch_order
 from wristmir_ray.training.schedule import learning_rate, num_steps
-from wristmir_ray.training.step import global_loss, optimizer, update
+from wristmir_ray.training.step import Forward, Towers, check_exact, forward
+from wristmir_ray.training.texts import Texts
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +27,10 @@ _VALIDATION_CHUNK = 256
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss is not a number; the message names the step and its pairs by their hashed keys."""
+    """The loss or its gradient is not finite; the message names the step and its first pairs by their hashed keys."""
+
+    pairs: tuple[str, ...] = ()
+    """The keys of the whole batch."""
 
 
 class Learner:
@@ -56,10 +63,13 @@ class Learner:
 
         self.config, self.clip, self.train_pairs, self.val_pairs = config, clip, train, val
         self.rank, self.world, self.device = rank, world, torch.device(device)
+        check_exact(clip.model, config.batch_size // world, config.step)
         self.model = clip.model.to(device=self.device, memory_format=torch.channels_last)
-        self._wrapped = wrap(self.model)
-        self._optim = optimizer(self.model, config.optim)
-        self._tokens_KL = clip.tokens(train.captions).to(self.device)
+        self._shape_towers()
+        self._towers = Towers(wrap(self.model), self.device.type, config.precision == "bf16")
+        self._optim = optimizer(self.model, config.optim, config.step.fused_optimizer)
+        self._texts = Texts(config, clip, train, self._towers, rank, world, self.device)
+        self._batches = Batches(config, train, clip, rank, world, self.device)
         self._statistics = pixel_statistics(clip)
         self.total_steps, self.steps_an_epoch = num_steps(len(train), config.batch_size, config.epochs, config.steps)
         self.epochs = math.ceil(self.total_steps / self.steps_an_epoch)
@@ -69,50 +79,52 @@ class Learner:
         """Train one epoch and return a row a step: step, epoch, loss, lr, grad_norm, scale.
 
         Raises:
-            NonFiniteLoss: the loss of a step is not a number; no update was made from it.
+            NonFiniteLoss: loss or gradient of a step is not finite; no update was made from it.
         """
         self.model.train()
         self.model.text.eval()  # no dropout: a caption that comes once stands for all its samples
-        order = epoch_order(len(self.train_pairs), self.config.batch_size, self.config.seed, epoch)
-        first = epoch * self.steps_an_epoch
         rows = []
-        for step, index_B in enumerate(order[: self.total_steps - first], first):
-            loss = self._loss(index_B, epoch, step)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                named = ", ".join(self.train_pairs.keys[i] for i in index_B[:8])
-                raise NonFiniteLoss(f"loss {value} at step {step} (epoch {epoch}); its batch begins with {named}")
-            loss.backward()  # type: ignore[no-untyped-call]
-            lr = learning_rate(step, self.total_steps, self.config.optim.warmup_steps, self.config.optim.lr)
+        for batch in self._batches.of_epoch(epoch, epoch * self.steps_an_epoch, self.total_steps):
+            half = self.forward(batch, epoch)
+            self._refuse(half.loss, "loss", batch, epoch)
+            half.backward()
+            lr = learning_rate(batch.step, self.total_steps, self.config.optim.warmup_steps, self.config.optim.lr)
             norm = update(self.model, self._optim, lr, self.config.optim)
+            self._refuse(norm, "norm of the gradient", batch, epoch)
             scale = float(self.model.logit_scale.detach().exp())
-            rows.append({"step": step, "epoch": epoch, "loss": value, "lr": lr, "grad_norm": norm, "scale": scale})
+            row = {"step": batch.step, "epoch": epoch, "loss": half.loss}
+            rows.append({**row, "lr": lr, "grad_norm": norm, "scale": scale})
         self.next_epoch = epoch + 1
         return rows
 
-    def _loss(self, index_B: np.ndarray, epoch: int, step: int) -> "torch.Tensor":
+    def forward(self, batch: Batch, epoch: int) -> Forward:
+        """Return the loss of a global batch, and its backward half; every rank must call it."""
         import torch
 
-        share = len(index_B) // self.world
-        mine = slice(self.rank * share, (self.rank + 1) * share)
-        pixels = torch.from_numpy(self.train_pairs.pixels(index_B[mine])).to(self.device)
-        draws_B6 = torch.from_numpy(draws(len(index_B), self.config.seed, epoch, step)[mine]).to(self.device)
-        grey = augment(pixels, draws_B6, self.clip.image_size, self.config.augment)
-        images = normalise(grey, *self._statistics)
-        text_B = self.train_pairs.caption[index_B]
-        caption_B = text_B if self.config.loss == "multi_positive" else np.arange(len(index_B))
+        chance = np.random.SeedSequence([self.config.seed, epoch, batch.step, self.rank])
+        torch.manual_seed(int(chance.generate_state(1)[0]))  # of dropout, where an image tower has any
+        tokens, loss_of = self._texts.of(batch.pairs)
+        return forward(self._towers, batch.images, tokens, loss_of, self.rank, self.world, self.config.step.micro_batch)
 
-        def tokens_of(captions: np.ndarray) -> torch.Tensor:
-            rows = captions if self.config.loss == "multi_positive" else text_B[captions]
-            return self._tokens_KL[torch.from_numpy(rows).to(self.device)]
+    def _refuse(self, value: float, what: str, batch: Batch, epoch: int) -> None:
+        if math.isfinite(value):
+            return
+        keys = tuple(self.train_pairs.keys[i] for i in batch.pairs)
+        named = ", ".join(keys[:8])
+        error = NonFiniteLoss(f"{what} {value} at step {batch.step} (epoch {epoch}); its batch begins with {named}")
+        error.pairs = keys
+        raise error
 
-        return global_loss(self._towers, images, tokens_of, caption_B, self.rank, self.world)
-
-    def _towers(self, images: "torch.Tensor", tokens: "torch.Tensor") -> Any:
-        import torch
-
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            return self._wrapped(images, tokens)
+    def _shape_towers(self) -> None:
+        """Change how the towers compute, not what."""
+        step = self.config.step
+        if step.pooled_token:
+            pool_early(self.model.visual)
+        if step.checkpoint_blocks:
+            self.model.visual.set_grad_checkpointing(True)
+        if step.compile or (step.compile is None and self.device.type == "cuda"):
+            self.model.visual.compile()
+            self.model.text.compile(dynamic=True)  # as many captions, as long, as a batch has
 
     def validate(self) -> dict[str, float | None]:
         """Return val_loss, val_recall_at_5, val_match_at_10 (mean over bones and each) and `score`, higher is better.
@@ -194,4 +206,5 @@ class Learner:
         """Continue from `state()`."""
         self.model.load_state_dict(state["model"])
         self._optim.load_state_dict(state["optimizer"])
+        self._texts.forget()
         self.next_epoch = int(state["next_epoch"])

@@ -48,15 +48,48 @@ def multi_positive_loss(
     return (0.5 * (all_texts_I + all_images_U[caption_I]) - positive_I).mean()
 
 
+def equation_2(
+    v_BD: "torch.Tensor", t_BD: "torch.Tensor", caption_B: "torch.Tensor", scale: "torch.Tensor | float"
+) -> "torch.Tensor":
+    """Half of Eq. 2 as it is printed: one text a sample and the whole positive mask.
+
+        L = -1/2 1/B sum_i [   sum_j P_ij log softmax_k(<v_i, t_k> / tau)_j
+                             + sum_j P_ji log softmax_k(<t_i, v_k> / tau)_j ]
+
+    with P_ij = 1/n_i where caption j is caption i (P is symmetric: n_i = n_j). `multi_positive_loss` is
+    the same number from distinct captions, when equal captions have equal features.
+
+    Args:
+        v_BD: (B, D) unit-norm image features.
+        t_BD: (B, D) unit-norm text features.
+        caption_B: (B,) int64, equal for equal captions; an arange makes each pair its own class (CLIP).
+        scale: 1 / tau.
+
+    Returns:
+        Scalar, mean over samples, in nats.
+
+    References: WristMIR §3.1, Eq. 2.
+    """
+    import torch
+
+    same_BB = caption_B[:, None] == caption_B[None, :]
+    logits_BB = scale * (v_BD @ t_BD.T)
+    p_BB = same_BB.to(logits_BB.dtype) / same_BB.sum(1, keepdim=True)
+    v2t_B = (p_BB * torch.log_softmax(logits_BB, dim=1)).sum(1)
+    t2v_B = (p_BB.T * torch.log_softmax(logits_BB.T, dim=1)).sum(1)
+    return -0.5 * (v2t_B + t2v_B).mean()
+
+
 def gather(features_BD: "torch.Tensor") -> "torch.Tensor":
-    """Return the features of all ranks in rank order, (W * B, D); gradients flow back to their ranks.
+    """Return the features of all ranks in rank order, (W * B, D), without gradients.
 
     Without a process group there is one rank. All ranks must bring the same number of rows.
     """
     import torch
 
+    features_BD = features_BD.detach().contiguous()
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return features_BD
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.cat(all_gather(features_BD))  # type: ignore[no-untyped-call]
+    parts = [torch.empty_like(features_BD) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, features_BD)
+    return torch.cat(parts)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Presence, Region, Split
+from wristmir_ray.errors import ConfigError
+from wristmir_ray.training.stages import CHECKSUM, checksums
 
 COLUMNS = ["exam_id", "region", "caption", "caption_id", "presence", "split"]
 REGION_INDEX = {r.value: i for i, r in enumerate(Region)}
@@ -59,6 +62,9 @@ def open_pairs(
         split: which patients.
         regions: which regions.
         limit: at most so many pairs, the first by key.
+
+    Raises:
+        ConfigError: a pair's pixels are not those that were decoded; it is named by its key.
     """
     wanted = pc.and_(
         pc.equal(captions["split"], split.value),
@@ -79,7 +85,7 @@ def open_pairs(
     id_N = matched["caption_id"].to_pylist()
     ids, caption_N = np.unique(np.array(id_N, dtype=str), return_inverse=True)
     texts = dict(zip(id_N, matched["caption"].to_pylist(), strict=True))
-    return Pairs(
+    pairs = Pairs(
         keys=[str(k) for k in key_N[order]],
         shard=shard_N[keep],
         row=row_N[keep],
@@ -89,6 +95,8 @@ def open_pairs(
         captions=[texts[i] for i in ids],
         shards=[_pixels(t) for t in tables],
     )
+    _check_pixels(pairs, [t[CHECKSUM].to_numpy() for t in tables])
+    return pairs
 
 
 def epoch_order(pairs: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
@@ -100,6 +108,27 @@ def epoch_order(pairs: int, batch_size: int, seed: int, epoch: int) -> np.ndarra
     order = np.random.default_rng([seed, epoch]).permutation(pairs)
     steps = pairs // batch_size
     return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def _check_pixels(pairs: Pairs, crc: Sequence[np.ndarray]) -> None:
+    """Raise ConfigError for pixels that were changed on the disk: before any time is spent on training with them."""
+
+    order = np.argsort(pairs.shard, kind="stable")
+    of_shards = np.split(order, np.searchsorted(pairs.shard[order], np.arange(1, len(pairs.shards))))
+
+    def damaged(shard: int) -> list[int]:
+        of_shard = of_shards[shard]
+        rows = pairs.row[of_shard]
+        found = np.asarray(checksums(pairs.shards[shard][row] for row in rows))
+        return list(of_shard[found != crc[shard][rows]])
+
+    with ThreadPoolExecutor() as pool:  # CRC-32 lets other threads run
+        bad = [pairs.keys[n] for of_shard in pool.map(damaged, range(len(pairs.shards))) for n in of_shard]
+    if bad:
+        raise ConfigError(
+            f"the decoded pixels of {len(bad)} crops were damaged on the disk, first {bad[0]}; delete the folder "
+            "_work/pixels below root and they are decoded again"
+        )
 
 
 def _keys(table: pa.Table) -> pa.Array:

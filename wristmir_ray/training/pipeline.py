@@ -17,6 +17,7 @@ from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.pairs import COLUMNS, Pairs, open_pairs
 from wristmir_ray.training.schedule import num_steps
 from wristmir_ray.training.stages import store_pixels
+from wristmir_ray.training.step import check_exact
 
 if TYPE_CHECKING:
     from wristmir_ray.training.trainer import Trained
@@ -45,6 +46,7 @@ def run(config: TrainClipConfig) -> Summary:
     storage.check_writable(config.root)
     clip = clips.build(config.encoder)  # weights that are missing are missed here, before any worker starts
     clips.lock(clip, config.trainable.image_blocks, config.trainable.text)
+    check_exact(clip.model, config.batch_size // config.workers.num_workers, config.step)
     files, rejects = decode(config, inputs[CROPS.name], round(clip.image_size * config.pixel_margin))
     train, val = pairs_of(config, inputs[CAPTIONS.name], files)
     check(config, train, val)

@@ -1,5 +1,8 @@
 """Crops become training pixels: decoded and resized once, since every epoch reads them again."""
 
+import zlib
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +14,7 @@ from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import resize_square
 from wristmir_ray.schemas import conform
 
+CHECKSUM = "crc32"
 _TRAINED_ON = pa.array([Split.TRAIN.value, Split.VAL.value])
 
 
@@ -45,6 +49,8 @@ def decode_pixels(batch: pa.Table, *, side_px: int) -> pa.Table:
 def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
     """Decode one batch and store its good rows as one Arrow file, named by its keys.
 
+    Each row brings a checksum of its pixels, since the file lies on a disk as long as epochs are trained from it.
+
     Columns: exam_id, region, png, split -> file, rows, rejects. 1:1 into a file; a retry writes the same file.
     """
     table = decode_pixels(batch, side_px=side_px)
@@ -53,6 +59,7 @@ def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
     if good.num_rows:
         name = keys.digest(*(f"{e}|{r}" for e, r in zip(*good.select([0, 1]).to_pydict().values(), strict=True)))
         name += ".arrow"
+        good = good.append_column(CHECKSUM, checksums(good["pixels"].chunk(0).to_numpy_ndarray()))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, good.schema) as writer:
             writer.write_table(good)
@@ -64,6 +71,11 @@ def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
             "rejects": pa.array([table.num_rows - good.num_rows], pa.int64()),
         }
     )
+
+
+def checksums(pixels_BSS: Iterable[np.ndarray]) -> pa.Array:
+    """Return the CRC-32 of each row's pixels."""
+    return pa.array([zlib.crc32(memoryview(np.ascontiguousarray(row))) for row in pixels_BSS], pa.uint32())
 
 
 def _decode(png: bytes | None) -> np.ndarray:

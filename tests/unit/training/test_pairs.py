@@ -1,5 +1,6 @@
 """Decoding, joining and ordering of training pairs."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tests.unit.training import toy
 from wristmir_ray import schemas
 from wristmir_ray.anatomy import Region, Split
+from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import resize_square
 from wristmir_ray.training.pairs import epoch_order, open_pairs
@@ -74,6 +76,25 @@ def test_regions_and_a_limit_choose_pairs(tmp_path: Path) -> None:
     wrists = open_pairs([str(tmp_path / file)], captions, Split.TRAIN, (Region.WRIST,), limit=5)
     assert len(wrists) == 5
     assert set(wrists.captions) <= {"Left wrist X-ray (PA view).", "Right wrist X-ray (PA view)."}
+
+
+def test_pixels_that_were_damaged_on_the_disk_name_their_crop(tmp_path: Path) -> None:
+    """One bit of one crop; a crop that is not asked for is not looked at."""
+    file = tmp_path / store_pixels(toy.crops_table(10), side_px=36, folder=str(tmp_path))["file"][0].as_py()
+    captions = schemas.conform(toy.rows(10)[1], schemas.CAPTIONS)
+    pairs = open_pairs([str(file)], captions, Split.TRAIN, tuple(Region))
+    content = bytearray(file.read_bytes())
+    place = content.index(pairs.pixels(np.array([5])).tobytes())
+    key = pairs.keys[5]
+    del pairs
+    content[place + 700] ^= 1
+    file.unlink()  # the old file is still mapped
+    file.write_bytes(content)
+    with pytest.raises(
+        ConfigError, match=re.escape(f"pixels of 1 crops were damaged on the disk, first {key}; delete")
+    ):
+        open_pairs([str(file)], captions, Split.TRAIN, tuple(Region))
+    assert len(open_pairs([str(file)], captions, Split.VAL, tuple(Region))) == 8
 
 
 def test_no_pixels_are_no_pairs() -> None:

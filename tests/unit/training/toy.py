@@ -1,5 +1,6 @@
 """A drawn archive of crops and captions: bones with or without a dark line."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,8 @@ import pyarrow as pa
 
 from wristmir_ray import keys, schemas, storage
 from wristmir_ray.anatomy import Region, Split
+from wristmir_ray.training.config import TrainClipConfig
+from wristmir_ray.training.learner import Learner
 from wristmir_ray.training.pairs import Pairs
 
 COLUMNS = ("exam_id", "region", "split")
@@ -79,3 +82,63 @@ def pairs(exams: int, split: Split, folder: Path, side_px: int = 36) -> Pairs:
     receipt = store_pixels(crops_table(exams), side_px=side_px, folder=str(folder))
     captions = schemas.conform(rows(exams)[1], schemas.CAPTIONS)
     return open_pairs([str(folder / receipt["file"][0].as_py())], captions, split, tuple(Region))
+
+
+WORDS = "left right wrist x - ray ( pa view ) distal radius ulna ulnar styloid region showing no fracture ."
+
+
+def transformers(folder: Path, dropout: float = 0.1, drop: float = 0.0) -> str:
+    """Write BiomedCLIP's shape, shrunken, and return the name that loads it: no layer normalises over the batch.
+
+    A timm ViT of six blocks whose head drops the share `drop`, and a BERT with a vocabulary of toy captions.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    bert = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2}
+    bert |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    (folder / "config.json").write_text(json.dumps({**bert, "model_type": "bert", "vocab_size": 32}))
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS.split()]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    vision = {"timm_model_name": "test_vit", "timm_model_pretrained": False, "timm_pool": "", "timm_proj": "linear"}
+    text = {"hf_model_name": "bert", "hf_tokenizer_name": "bert", "hf_proj_type": "mlp", "context_length": 48}
+    model = {
+        "embed_dim": 16,
+        "vision_cfg": {**vision, "image_size": 160, "timm_drop": drop},
+        "text_cfg": {**text, "hf_pooler_type": "cls_last_hidden_state_pooler"},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {}}))
+    return f"local-dir:{folder}"
+
+
+def learner(folder: Path, exams: int = 40, rank: int = 0, world: int = 1, **changes: object) -> Learner:
+    """Return a learner on drawn exams: with 40 and the small CNN at 32 px, 96 training pairs, 3 steps an epoch.
+
+    With several ranks, its gradients are averaged over torch's process group.
+    """
+    import torch
+
+    from wristmir_ray.models.clip import build, lock
+
+    settings = {
+        "encoder": {"init": "random", "image_size": 32, "fixed_batch": 8},
+        "batch_size": 32,
+        "steps": 10,
+        "optim": {"lr": 5e-5, "warmup_steps": 2},
+        "trainable": {"image_blocks": None},
+        "workers": {"num_workers": 1, "use_gpu": False},
+        **changes,
+    }
+    config = TrainClipConfig(**settings)  # type: ignore[arg-type]
+    torch.set_num_threads(1)  # sums in another order are other sums
+    torch.manual_seed(0)
+    clip = build(config.encoder)
+    lock(clip, config.trainable.image_blocks, config.trainable.text)
+    train, val = (pairs(exams, split, folder) for split in (Split.TRAIN, Split.VAL))
+    if world == 1:
+        return Learner(config, clip, train, val)
+    return Learner(config, clip, train, val, torch.nn.parallel.DistributedDataParallel, rank, world)
+
+
+def losses(trained: Learner) -> list[float]:
+    """Train to the end and return the loss of each step."""
+    return [row["loss"] for epoch in range(trained.next_epoch, trained.epochs) for row in trained.train_epoch(epoch)]
