@@ -14,7 +14,7 @@ from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.loss import gather, multi_positive_loss
 from wristmir_ray.training.pairs import Pairs, epoch_order
 from wristmir_ray.training.schedule import learning_rate, num_steps
-from wristmir_ray.training.step import global_loss, optimizer, update
+from wristmir_ray.training.step import global_loss, optimizer, share_of, update
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,10 @@ _VALIDATION_CHUNK = 256
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss is not a number; the message names the step and its pairs by their hashed keys."""
+    """The loss is not a number; the message names the step and its first pairs by their hashed keys."""
+
+    pairs: tuple[str, ...] = ()
+    """The keys of the whole batch."""
 
 
 class Learner:
@@ -81,7 +84,9 @@ class Learner:
             value = float(loss.detach())
             if not math.isfinite(value):
                 named = ", ".join(self.train_pairs.keys[i] for i in index_B[:8])
-                raise NonFiniteLoss(f"loss {value} at step {step} (epoch {epoch}); its batch begins with {named}")
+                error = NonFiniteLoss(f"loss {value} at step {step} (epoch {epoch}); its batch begins with {named}")
+                error.pairs = tuple(self.train_pairs.keys[i] for i in index_B)
+                raise error
             loss.backward()  # type: ignore[no-untyped-call]
             lr = learning_rate(step, self.total_steps, self.config.optim.warmup_steps, self.config.optim.lr)
             norm = update(self.model, self._optim, lr, self.config.optim)
@@ -93,8 +98,7 @@ class Learner:
     def _loss(self, index_B: np.ndarray, epoch: int, step: int) -> "torch.Tensor":
         import torch
 
-        share = len(index_B) // self.world
-        mine = slice(self.rank * share, (self.rank + 1) * share)
+        mine = share_of(len(index_B), self.rank, self.world)
         pixels = torch.from_numpy(self.train_pairs.pixels(index_B[mine])).to(self.device)
         draws_B6 = torch.from_numpy(draws(len(index_B), self.config.seed, epoch, step)[mine]).to(self.device)
         grey = augment(pixels, draws_B6, self.clip.image_size, self.config.augment)

@@ -1,36 +1,54 @@
 """What runs on each Ray Train worker: set up, resume, train, validate, report."""
 
 import json
-import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray.train
 import ray.train.torch
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Split
+from wristmir_ray.errors import ConfigError, TrainingDiverged
 from wristmir_ray.models import clip as clips
 from wristmir_ray.schemas import CAPTIONS
+from wristmir_ray.training import checkpoint, events
 from wristmir_ray.training.config import TrainClipConfig
-from wristmir_ray.training.learner import Learner
+from wristmir_ray.training.learner import Learner, NonFiniteLoss
 from wristmir_ray.training.pairs import COLUMNS, open_pairs
 
-STATE = "state.pt"
-HISTORY = "metrics.jsonl"
+BAD_BATCH = "nonfinite_batch.json"
+"""The pairs of a batch whose loss was no number, by their keys."""
 
 
 def train_loop(job: dict[str, Any]) -> None:
     """Train on this rank from the last checkpoint to the end; one checkpoint an epoch.
 
     Args:
-        job: `config` (plain data), `captions` (run id of CAPTIONS), `files` (decoded pixels).
+        job: `config` (plain data), `captions` (run id of CAPTIONS), `files` (decoded pixels), `folder` (of the run).
+
+    Raises:
+        TrainingDiverged, ConfigError: a fault that another try would meet again; `trainer` makes none.
     """
+    learner = _learner(job)
+    history = [*_resume(learner, job["folder"]), _start(learner)]
+    for epoch in range(learner.next_epoch, learner.epochs):
+        steps = _train(learner, epoch, job["folder"])
+        figures = {"epoch": epoch, "loss": sum(r["loss"] for r in steps) / len(steps), **learner.validate()}
+        rows = [{"kind": "step", **r} for r in steps] + [{"kind": "epoch", **figures}]
+        history += rows
+        if learner.rank == 0:
+            place = storage.join(job["folder"], events.FOLDER, events.file_name(epoch))
+            storage.write_bytes(place, events.event_file(rows, int(steps[-1]["step"])))
+        _report(learner, figures, history)
+
+
+def _learner(job: dict[str, Any]) -> Learner:
     import torch
 
     config = TrainClipConfig(**job["config"])
-    if not config.workers.use_gpu:
+    if not torch.cuda.is_available():
         torch.set_num_threads(max(1, int(config.workers.cpus)))
     context = ray.train.get_context()
     captions = storage.read_table(config.root, CAPTIONS, job["captions"], COLUMNS)
@@ -40,7 +58,7 @@ def train_loop(job: dict[str, Any]) -> None:
     torch.manual_seed(config.seed)
     clip = clips.build(config.encoder)
     clips.lock(clip, config.trainable.image_blocks, config.trainable.text)
-    learner = Learner(
+    return Learner(
         config,
         clip,
         train,
@@ -50,36 +68,56 @@ def train_loop(job: dict[str, Any]) -> None:
         context.get_world_size(),
         str(ray.train.torch.get_device()),
     )
-    history = _resume(learner)
-    for epoch in range(learner.next_epoch, learner.epochs):
-        steps = learner.train_epoch(epoch)
-        figures = {"epoch": epoch, "loss": sum(r["loss"] for r in steps) / len(steps), **learner.validate()}
-        history += [{"kind": "step", **r} for r in steps] + [{"kind": "epoch", **figures}]
-        _report(learner, figures, history)
 
 
-def _resume(learner: Learner) -> list[dict[str, Any]]:
+def _resume(learner: Learner, folder: str) -> list[dict[str, Any]]:
     """Load the last checkpoint where there is one; return the history so far."""
+    last = ray.train.get_checkpoint()
+    if last is None:
+        return []
+    try:
+        with last.as_directory() as local:
+            return checkpoint.restore(local, learner)
+    except checkpoint.CheckpointUnfit as e:
+        raise ConfigError(f"the last checkpoint cannot be continued: {e}; delete {folder} to train anew") from None
+
+
+def _start(learner: Learner) -> dict[str, Any]:
+    """Return the history's row of this start: how many ranks, what each takes of a global batch."""
     import torch
 
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return []
-    with checkpoint.as_directory() as folder:
-        learner.load_state(torch.load(os.path.join(folder, STATE), map_location=learner.device, weights_only=True))
-        lines = (Path(folder) / HISTORY).read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return {
+        "kind": "start",
+        "epoch": learner.next_epoch,
+        "ranks": learner.world,
+        "pairs_a_rank": -(-learner.config.batch_size // learner.world),
+        "device": learner.device.type,
+        "backend": torch.distributed.get_backend() if torch.distributed.is_initialized() else None,
+    }
+
+
+def _train(learner: Learner, epoch: int, folder: str) -> list[dict[str, float]]:
+    """Train one epoch. Torch's own draws, as of dropout, depend on seed, epoch and rank alone."""
+    import torch
+
+    seed = np.random.SeedSequence([learner.config.seed, epoch, learner.rank]).generate_state(1, np.uint64)[0]
+    torch.manual_seed(int(seed))
+    try:
+        return learner.train_epoch(epoch)
+    except NonFiniteLoss as e:
+        place = storage.join(folder, BAD_BATCH)
+        storage.write_bytes(place, json.dumps({"pairs": e.pairs}).encode())
+        raise TrainingDiverged(
+            f"{e}; all its pairs stand in {place}: look at their crops, or lower optim.lr or optim.clip_norm"
+        ) from None
 
 
 def _report(learner: Learner, figures: dict[str, Any], history: list[dict[str, Any]]) -> None:
     """Report an epoch; all ranks wait for each other, rank 0 brings the checkpoint."""
-    import torch
-
     if learner.rank:
         ray.train.report(figures)
         return
     with tempfile.TemporaryDirectory(prefix="epoch-") as folder:
-        torch.save(learner.state(), os.path.join(folder, STATE))
-        (Path(folder) / HISTORY).write_text("".join(json.dumps(row) + "\n" for row in history))
+        checkpoint.write(folder, learner, history)
         name = f"epoch_{figures['epoch']:03d}"
         ray.train.report(figures, checkpoint=ray.train.Checkpoint.from_directory(folder), checkpoint_dir_name=name)

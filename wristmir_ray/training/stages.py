@@ -45,13 +45,14 @@ def decode_pixels(batch: pa.Table, *, side_px: int) -> pa.Table:
 def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
     """Decode one batch and store its good rows as one Arrow file, named by its keys.
 
-    Columns: exam_id, region, png, split -> file, rows, rejects. 1:1 into a file; a retry writes the same file.
+    Columns: exam_id, region, png, split -> file, rows, rejected (keys). 1:1 into a file; a retry writes the same file.
     """
     table = decode_pixels(batch, side_px=side_px)
+    bad = table.filter(pc.is_valid(table["error"]))
     good = table.filter(pc.is_null(table["error"])).select(["exam_id", "region", "pixels"]).combine_chunks()
     name = ""
     if good.num_rows:
-        name = keys.digest(*(f"{e}|{r}" for e, r in zip(*good.select([0, 1]).to_pydict().values(), strict=True)))
+        name = keys.digest(*_pair_keys(good))
         name += ".arrow"
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, good.schema) as writer:
@@ -61,9 +62,13 @@ def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
         {
             "file": pa.array([name], pa.string()),
             "rows": pa.array([good.num_rows], pa.int64()),
-            "rejects": pa.array([table.num_rows - good.num_rows], pa.int64()),
+            "rejected": pa.array([_pair_keys(bad)], pa.list_(pa.string())),
         }
     )
+
+
+def _pair_keys(table: pa.Table) -> list[str]:
+    return [f"{e}|{r}" for e, r in zip(*table.select(["exam_id", "region"]).to_pydict().values(), strict=True)]
 
 
 def _decode(png: bytes | None) -> np.ndarray:
