@@ -10,6 +10,7 @@ import pytest
 
 from tests.fault.training_job import history, tiny_vit
 from tests.unit.training import toy
+from wristmir_ray.training.pairs import epoch_order
 
 pytestmark = pytest.mark.ray
 
@@ -36,8 +37,11 @@ def test_the_papers_yaml_is_placed_on_four_gpus_and_shares_its_batch(tmp_path: P
     ranks = [json.loads((tmp_path / "placed" / f"{rank}.json").read_text()) for rank in range(4)]
     assert [(r["world"], r["pool"], r["cpus"], len(r["gpus"])) for r in ranks] == [(4, "gpu", 4, 1)] * 4
     assert {gpu for r in ranks for gpu in r["gpus"]} == {0, 1, 2, 3}
-    assert [row for r in ranks for row in r["rows"]] == list(range(2048))
-    assert {len(r["rows"]) for r in ranks} == {512}
+    assert {len(r["read"]) for r in ranks} == {2 * 512}
+    (pairs,) = {r["pairs"] for r in ranks}
+    for epoch in range(2):
+        (batch,) = epoch_order(pairs, 2048, seed=0, epoch=epoch)
+        assert [i for r in ranks for i in r["read"][512 * epoch : 512 * (epoch + 1)]] == batch.tolist()
     rows = history(tmp_path, done.stdout.split()[-1])
     (started,) = [r for r in rows if r["kind"] == "start"]
     assert (started["ranks"], started["pairs_a_rank"], started["device"]) == (4, 512, "cpu")

@@ -54,8 +54,8 @@ class WorkersConfig(Section):
     min_workers: int | None = Field(
         None,
         ge=1,
-        description="as few ranks as will do while nodes are lost or not there yet, at the same global batch; null = "
-        "num_workers and no fewer",
+        description="as few ranks as will do while nodes are lost or not there yet, at the same global batch (ranks "
+        "that do not divide it stand by); null = num_workers and no fewer",
     )
     resize_check_s: float = Field(
         60, gt=0, description="with min_workers: how often nodes that came back are looked for"

@@ -14,7 +14,7 @@ from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.loss import gather, multi_positive_loss
 from wristmir_ray.training.pairs import Pairs, epoch_order
 from wristmir_ray.training.schedule import learning_rate, num_steps
-from wristmir_ray.training.step import global_loss, optimizer, share_of, update
+from wristmir_ray.training.step import global_loss, optimizer, update
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,8 @@ class Learner:
     def _loss(self, index_B: np.ndarray, epoch: int, step: int) -> "torch.Tensor":
         import torch
 
-        mine = share_of(len(index_B), self.rank, self.world)
+        share = len(index_B) // self.world
+        mine = slice(self.rank * share, (self.rank + 1) * share)
         pixels = torch.from_numpy(self.train_pairs.pixels(index_B[mine])).to(self.device)
         draws_B6 = torch.from_numpy(draws(len(index_B), self.config.seed, epoch, step)[mine]).to(self.device)
         grey = augment(pixels, draws_B6, self.clip.image_size, self.config.augment)

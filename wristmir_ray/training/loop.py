@@ -1,12 +1,15 @@
 """What runs on each Ray Train worker: set up, resume, train, validate, report."""
 
 import json
+import math
 import tempfile
 from typing import Any
 
 import numpy as np
 import ray.train
+import ray.train.collective
 import ray.train.torch
+import ray.util
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Split
@@ -16,7 +19,9 @@ from wristmir_ray.schemas import CAPTIONS
 from wristmir_ray.training import checkpoint, events
 from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.learner import Learner, NonFiniteLoss
-from wristmir_ray.training.pairs import COLUMNS, open_pairs
+from wristmir_ray.training.pairs import COLUMNS, Pairs, open_pairs
+from wristmir_ray.training.schedule import num_steps
+from wristmir_ray.training.standby import active_ranks, meeting_place, regroup
 
 BAD_BATCH = "nonfinite_batch.json"
 """The pairs of a batch whose loss was no number, by their keys."""
@@ -31,8 +36,22 @@ def train_loop(job: dict[str, Any]) -> None:
     Raises:
         TrainingDiverged, ConfigError: a fault that another try would meet again; `trainer` makes none.
     """
-    learner = _learner(job)
-    history = [*_resume(learner, job["folder"]), _start(learner)]
+    import torch
+
+    config = TrainClipConfig(**job["config"])
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(1, int(config.workers.cpus)))
+    rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
+    active = active_ranks(config.batch_size, world)
+    if active < world:
+        place = ray.train.collective.broadcast_from_rank_zero(meeting_place(ray.util.get_node_ip_address()))
+        regroup(active, place, config.workers.collective_timeout_s)
+    train, val = _pairs(config, job)
+    if rank >= active:
+        _stand_by(config, len(train))
+        return
+    learner = _learner(config, train, val, rank, active)
+    history = [*_resume(learner, job["folder"]), {**_start(learner), "standing_by": world - active}]
     for epoch in range(learner.next_epoch, learner.epochs):
         steps = _train(learner, epoch, job["folder"])
         figures = {"epoch": epoch, "loss": sum(r["loss"] for r in steps) / len(steps), **learner.validate()}
@@ -44,30 +63,32 @@ def train_loop(job: dict[str, Any]) -> None:
         _report(learner, figures, history)
 
 
-def _learner(job: dict[str, Any]) -> Learner:
+def _pairs(config: TrainClipConfig, job: dict[str, Any]) -> tuple[Pairs, Pairs]:
+    captions = storage.read_table(config.root, CAPTIONS, job["captions"], COLUMNS)
+    train = open_pairs(job["files"], captions, Split.TRAIN, config.regions)
+    return train, open_pairs(job["files"], captions, Split.VAL, config.regions, config.validation.max_pairs)
+
+
+def _stand_by(config: TrainClipConfig, pairs: int) -> None:
+    """Report as often as the ranks that train do, since each report waits for every rank; nothing else."""
+    total, an_epoch = num_steps(pairs, config.batch_size, config.epochs, config.steps)
+    last = ray.train.get_checkpoint()
+    done = 0
+    if last is not None:
+        with last.as_directory() as folder:
+            done = sum(row["kind"] == "epoch" for row in checkpoint.read_history(folder))
+    for _ in range(done, math.ceil(total / an_epoch)):
+        ray.train.report({})
+
+
+def _learner(config: TrainClipConfig, train: Pairs, val: Pairs, rank: int, world: int) -> Learner:
     import torch
 
-    config = TrainClipConfig(**job["config"])
-    if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, int(config.workers.cpus)))
-    context = ray.train.get_context()
-    captions = storage.read_table(config.root, CAPTIONS, job["captions"], COLUMNS)
-    regions = config.regions
-    train = open_pairs(job["files"], captions, Split.TRAIN, regions)
-    val = open_pairs(job["files"], captions, Split.VAL, regions, config.validation.max_pairs)
     torch.manual_seed(config.seed)
     clip = clips.build(config.encoder)
     clips.lock(clip, config.trainable.image_blocks, config.trainable.text)
-    return Learner(
-        config,
-        clip,
-        train,
-        val,
-        ray.train.torch.prepare_model,
-        context.get_world_rank(),
-        context.get_world_size(),
-        str(ray.train.torch.get_device()),
-    )
+    wrap = ray.train.torch.prepare_model
+    return Learner(config, clip, train, val, wrap, rank, world, str(ray.train.torch.get_device()))
 
 
 def _resume(learner: Learner, folder: str) -> list[dict[str, Any]]:
@@ -90,7 +111,7 @@ def _start(learner: Learner) -> dict[str, Any]:
         "kind": "start",
         "epoch": learner.next_epoch,
         "ranks": learner.world,
-        "pairs_a_rank": -(-learner.config.batch_size // learner.world),
+        "pairs_a_rank": learner.config.batch_size // learner.world,
         "device": learner.device.type,
         "backend": torch.distributed.get_backend() if torch.distributed.is_initialized() else None,
     }

@@ -26,15 +26,6 @@ def distinct_captions(caption_B: np.ndarray, rank: int, world: int) -> tuple[np.
     return all_U, filled[rank * share : (rank + 1) * share], index_B.astype(np.int64)
 
 
-def share_of(total: int, rank: int, world: int) -> np.ndarray:
-    """Return the rows of a global batch of `total` that `rank` of `world` encodes: ceil(total / world) on each.
-
-    Where they do not divide, the surplus begins anew with the first rows; `global_loss` cuts it off.
-    """
-    share = -(-total // world)
-    return np.arange(rank * share, (rank + 1) * share) % total
-
-
 def global_loss(
     towers: Callable[..., Any],
     images: "torch.Tensor",
@@ -52,7 +43,7 @@ def global_loss(
 
     Args:
         towers: (images, tokens) -> (image features, text features, 1 / temperature).
-        images: (ceil(B / W), 3, H, W) of this rank, the rows of `share_of`.
+        images: (B / W, 3, H, W) of this rank.
         tokens_of: caption indices -> token ids.
         caption_B: (B,) caption indices of the whole global batch, rank by rank.
         rank, world: this rank and the number of ranks.
@@ -61,8 +52,7 @@ def global_loss(
 
     all_U, mine, index_B = distinct_captions(caption_B, rank, world)
     image_bD, text_uD, scale = towers(images, tokens_of(mine))
-    image_BD, text_UD = (gather(_at_least_fp32(x)) for x in (image_bD, text_uD))
-    image_BD, text_UD = image_BD[: len(caption_B)], text_UD[: len(all_U)]
+    image_BD, text_UD = gather(_at_least_fp32(image_bD)), gather(_at_least_fp32(text_uD))[: len(all_U)]
     return multi_positive_loss(image_BD, text_UD, torch.from_numpy(index_B).to(image_BD.device), _at_least_fp32(scale))
 
 

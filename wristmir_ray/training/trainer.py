@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.state import state as cluster  # the only place that tells how far a cluster may grow
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
@@ -124,7 +125,7 @@ def check_placeable(workers: WorkersConfig) -> None:
     room = sum(_fitting(node["Resources"], need) for node in nodes)
     if room >= least:
         return
-    most = ray._private.state.state.get_max_resources_from_cluster_config() if "RAY_ADDRESS" in os.environ else {}
+    most = cluster.get_max_resources_from_cluster_config() if "RAY_ADDRESS" in os.environ else {}
     if most is None or _fitting(most, need) >= least:
         log.warning("waiting for nodes", extra={"fields": {"ranks": least, "room": room}})
         return
