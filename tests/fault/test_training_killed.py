@@ -40,9 +40,9 @@ def kill_a_rank_after_the_first_checkpoint(root: Path) -> threading.Thread:
     return thread
 
 
-def one_process(root: Path) -> list[float]:
-    """Return the losses of the same training without Ray, ranks or a break."""
-    whole = config(root, 4, 1)
+def one_process(root: Path, epochs: int, batch: int = 48) -> list[float]:
+    """Return the losses of the same training without ranks or a break."""
+    whole = config(root, epochs, 1, batch=batch)
     torch.manual_seed(whole.seed)
     clip = clips.build(whole.encoder)
     files, _, _ = pipeline.decode(whole, "toy", round(clip.image_size * whole.pixel_margin))
@@ -71,7 +71,7 @@ def test_a_rerun_with_fewer_ranks_goes_on_where_a_killed_rank_ended_the_run(
     assert not (tmp_path / "encoder").exists()
     rows = history(tmp_path, pipeline.run(config(tmp_path, 4, 2)).runs["encoder"])
     assert starts(rows) == [4, 2]
-    assert [r["loss"] for r in rows if r["kind"] == "step"] == pytest.approx(one_process(tmp_path), abs=TOLERANCE)
+    assert [r["loss"] for r in rows if r["kind"] == "step"] == pytest.approx(one_process(tmp_path, 4), abs=TOLERANCE)
 
 
 def start(root: Path, *arguments: int) -> subprocess.Popen[str]:
@@ -124,6 +124,18 @@ def test_a_killed_driver_and_a_killed_rank_continue_the_same_curve(tmp_path: Pat
     assert starts(runs["driver"]) == starts(runs["rank"]) == [2, 2]
     assert curve(runs["driver"]) == curve(runs["undisturbed"])
     assert curve(runs["rank"]) == curve(runs["undisturbed"])
+
+
+@pytest.mark.slow
+def test_of_three_ranks_that_cannot_share_the_batch_one_stands_by(tmp_path: Path) -> None:
+    """Four were asked for, three fit, 32 pairs are shared by two."""
+    toy.publish(tmp_path, exams=40)
+    rows = finish(start(tmp_path, 3, 4, 2, 3), tmp_path)
+    (first,) = [r for r in rows if r["kind"] == "start"]
+    assert (first["ranks"], first["standing_by"], first["pairs_a_rank"]) == (2, 1, 16)
+    assert [r["loss"] for r in rows if r["kind"] == "step"] == pytest.approx(
+        one_process(tmp_path, epochs=3, batch=32), abs=TOLERANCE
+    )
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
-"""A small training to be hurt: `python -m tests.fault.training_job ROOT EPOCHS WORKERS [MIN_WORKERS]`.
+"""A small training to be hurt: `python -m tests.fault.training_job ROOT EPOCHS WORKERS [MIN_WORKERS [CPUS]]`.
 
-With MIN_WORKERS it runs on a cluster of two nodes, of which one is killed after the first checkpoint.
+With MIN_WORKERS it is elastic: on a cluster of two nodes, of which one is killed after the first checkpoint, or,
+with CPUS, on one node that has so many and no more.
 """
 
 import json
@@ -30,13 +31,13 @@ def tiny_vit(folder: Path) -> str:
     return f"local-dir:{folder}"
 
 
-def config(root: Path, epochs: int, workers: int, least: int | None = None) -> TrainClipConfig:
-    """96 pairs in global batches of 48: for one, two, three or four ranks."""
+def config(root: Path, epochs: int, workers: int, least: int | None = None, batch: int = 48) -> TrainClipConfig:
+    """96 pairs in global batches of 48: for one, two, three or four ranks; or of 32, which three cannot share."""
     settings = {
         "root": str(root),
         "encoder": {"model": tiny_vit(root / "model"), "init": "random"},
         "trainable": {"image_blocks": None},
-        "batch_size": 48,
+        "batch_size": batch,
         "epochs": epochs,
         "optim": {"lr": 1e-3, "warmup_steps": 2},
         "workers": {
@@ -89,11 +90,14 @@ def losing_a_node(root: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    place, (count, ranks, *fewer) = Path(sys.argv[1]), map(int, sys.argv[2:])
-    run = config(place, count, ranks, *fewer)
-    if fewer:
-        with losing_a_node(place):
-            done = pipeline.run(run)
-    else:
-        done = pipeline.run(run)
+    place, (count, ranks, *elastic) = Path(sys.argv[1]), map(int, sys.argv[2:])
+    match elastic:
+        case [least]:
+            with losing_a_node(place):
+                done = pipeline.run(config(place, count, ranks, least))
+        case [least, cpus]:
+            few = config(place, count, ranks, least, batch=32)
+            done = pipeline.run(few.with_(ray=few.ray.model_copy(update={"num_cpus": cpus})))
+        case _:
+            done = pipeline.run(config(place, count, ranks))
     print(done.runs["encoder"])
