@@ -243,7 +243,7 @@ def test_bad_input_is_one_line_and_an_exit_code_before_any_rank_starts(
     name: str, tmp_path: Path, local_ray: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare, settings, code, says = BAD[name]
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     prepare(tmp_path)
     other = tmp_path / "other.safetensors"
     if "OTHER" in settings:

@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,10 @@ def _learner(config: TrainClipConfig, train: Pairs, val: Pairs, rank: int, world
     torch.manual_seed(config.seed)
     clip = clips.build(config.encoder)
     clips.lock(clip, config.trainable.image_blocks, config.trainable.text)
-    wrap = ray.train.torch.prepare_model
-    return Learner(config, clip, train, val, wrap, rank, world, str(ray.train.torch.get_device()))
+    cuda = config.workers.use_gpu and (config.workers.backend != "gloo" or torch.cuda.is_available())
+    device = ray.train.torch.get_device() if cuda else torch.device("cpu")  # Ray may count GPUs that are not there
+    wrap = partial(ray.train.torch.prepare_model, move_to_device=device)
+    return Learner(config, clip, train, val, wrap, rank, world, str(device))
 
 
 def _resume(learner: Learner, folder: str) -> list[dict[str, Any]]:
