@@ -13,7 +13,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from wristmir_ray import storage
-from wristmir_ray.errors import ConfigError, WristmirError
+from wristmir_ray.errors import ConfigError, StoreFailed, WristmirError
 from wristmir_ray.training import checkpoint
 from wristmir_ray.training.config import TrainClipConfig, WorkersConfig
 from wristmir_ray.training.loop import train_loop
@@ -41,9 +41,9 @@ class EndAtOnce(UserCallback):  # type: ignore[misc]
     """Ends a run whose error is our own: another try would meet it again, and FailureConfig only counts."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
-        """Raise the first such error: an error of the controller is final."""
+        """Raise the first such error: an error of the controller is final. A store may come back, and is tried again."""
         for error in worker_exceptions.values():
-            if isinstance(error, WristmirError):
+            if isinstance(error, WristmirError) and not isinstance(error, StoreFailed):
                 raise error
 
 
@@ -166,7 +166,9 @@ def _read(kept: Checkpoint, read: Callable[[str], Any]) -> Any:
 
 
 def _cause(error: BaseException) -> str:
-    """Name what went wrong on the ranks by type: a message may hold what is none of the log's business."""
+    """Name what went wrong on the ranks by type: only our own messages are known to hold nothing confidential."""
     failures = getattr(error, "worker_failures", None) or {0: error}
     first = next(iter(failures.values()))
+    if isinstance(first, WristmirError):
+        return str(first)
     return f"{type(first).__name__} on {len(failures)} rank(s); Ray's log of the run holds the traceback"

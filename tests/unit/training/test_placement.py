@@ -1,14 +1,15 @@
-"""Is there ever room for the ranks: nodes, labels, a local Ray that cannot grow, a cluster that may."""
+"""Is there ever room for the ranks, on a local Ray or a cluster that may grow; what ends a run and how it is told."""
 
 from typing import Any
 
 import pytest
 import ray
 from ray._private.state import state
+from ray.train.v2.api.exceptions import WorkerGroupError
 
-from wristmir_ray.errors import ConfigError
+from wristmir_ray.errors import ConfigError, StoreFailed, TrainingDiverged
 from wristmir_ray.training.config import WorkersConfig
-from wristmir_ray.training.trainer import _scaling, check_placeable
+from wristmir_ray.training.trainer import EndAtOnce, _cause, _scaling, check_placeable
 
 
 def node(cpus: float, gpus: float = 0, pool: str = "gpu", alive: bool = True) -> dict[str, Any]:
@@ -68,3 +69,16 @@ def test_elastic_ranks_are_asked_of_ray_train_as_a_range() -> None:
 def test_no_fewer_ranks_than_asked_for_can_be_the_least() -> None:
     with pytest.raises(ValueError, match="min_workers 5 is more than num_workers 4"):
         WorkersConfig(min_workers=5)
+
+
+def test_only_what_another_try_would_meet_again_ends_a_run_at_once() -> None:
+    end = EndAtOnce()
+    end.after_exception(None, {0: RuntimeError("a rank died"), 1: StoreFailed("the disk is full")})
+    with pytest.raises(TrainingDiverged, match="no number"):
+        end.after_exception(None, {0: RuntimeError("a rank waited for another"), 1: TrainingDiverged("no number")})
+
+
+def test_a_cause_quotes_our_own_messages_alone() -> None:
+    ours, other = StoreFailed("the disk is full"), RuntimeError("somebody's name")
+    assert _cause(WorkerGroupError("", {1: ours})) == "the disk is full"
+    assert _cause(WorkerGroupError("", {1: other})).startswith("RuntimeError on 1 rank(s)")
