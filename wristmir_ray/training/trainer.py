@@ -41,7 +41,7 @@ class EndAtOnce(UserCallback):  # type: ignore[misc]
     """Ends a run whose error is our own: another try would meet it again, and FailureConfig only counts."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
-        """Raise the first such error: an error of the controller is final. A store may come back, and is tried again."""
+        """Raise the first such error, which is final in the controller. A store may come back: it is tried again."""
         for error in worker_exceptions.values():
             if isinstance(error, WristmirError) and not isinstance(error, StoreFailed):
                 raise error
