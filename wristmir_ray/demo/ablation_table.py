@@ -80,11 +80,17 @@ def _variant(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: {c: _over([s[name][c] for s in seeds]) for c in seeds[0][name]} for name in NOTES}
 
 
-def _figures(evaluation: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return figure -> column -> value, low, high of one evaluation."""
+_Figure = Mapping[str, float | None]
+_NONE: _Figure = {"value": None, "low": None, "high": None}
+
+
+def _figures(evaluation: Mapping[str, Any]) -> dict[str, dict[str, _Figure]]:
+    """Return figure -> column -> value, low, high of one evaluation; null where no query can be judged."""
     two_stage = {b.value: evaluation["regions"][b.value]["two_stage"] for b in BONES}
     ranking = evaluation["image_to_text"]
-    text = {POOLED: ranking["merged"], **{b.value: ranking["by_region"][b.value]["merged"] for b in BONES}}
+    nothing = {"merged": {"recall@5": _NONE, "mean_rank": _NONE}}
+    by_bone = {b.value: ranking["by_region"].get(b.value, nothing)["merged"] for b in BONES}
+    text = {POOLED: ranking["merged"], **by_bone}
     return {
         MATCH: {bone: f["binary_match"] for bone, f in two_stage.items()},
         MATCH_POSITIVE: {bone: f["positive_binary_match"] for bone, f in two_stage.items()},
@@ -93,33 +99,40 @@ def _figures(evaluation: Mapping[str, Any]) -> dict[str, dict[str, dict[str, flo
     }
 
 
-def _over(seeds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    values = [s["value"] for s in seeds]
+def _over(seeds: Sequence[_Figure]) -> dict[str, Any]:
+    halves = [(high - low) / 2 for s in seeds if (high := s["high"]) is not None and (low := s["low"]) is not None]
     return {
-        "mean": float(np.mean(values)),
-        "min": min(values),
-        "max": max(values),
-        "patients": float(np.mean([(s["high"] - s["low"]) / 2 for s in seeds])),
+        **_spread([s["value"] for s in seeds]),
+        "patients": float(np.mean(halves)) if halves else None,
         "seeds": [{k: s[k] for k in ("value", "low", "high")} for s in seeds],
     }
 
 
+def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    known = [v for v in values if v is not None]
+    if not known:
+        return {"mean": None, "min": None, "max": None}
+    return {"mean": float(np.mean(known)), "min": min(known), "max": max(known)}
+
+
 def _differences(figures: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
-    def between(name: str, column: str) -> dict[str, float]:
+    def between(name: str, column: str) -> dict[str, float | None]:
         pairs = zip(figures[name][column]["seeds"], first[name][column]["seeds"], strict=True)
-        gaps = [a["value"] - b["value"] for a, b in pairs]
-        return {"mean": float(np.mean(gaps)), "min": min(gaps), "max": max(gaps)}
+        both = [(a["value"], b["value"]) for a, b in pairs]
+        return _spread([None if a is None or b is None else a - b for a, b in both])
 
     return {name: {column: between(name, column) for column in columns} for name, columns in figures.items()}
 
 
-def _cell(f: Mapping[str, float]) -> str:
+def _cell(f: _Figure) -> str:
     return f"{_number(f['mean'])} [{_number(f['min'])}, {_number(f['max'])}] ± {_number(f['patients'])}"
 
 
-def _signed(f: Mapping[str, float]) -> str:
+def _signed(f: _Figure) -> str:
     return f"{_number(f['mean'], '+')} [{_number(f['min'], '+')}, {_number(f['max'], '+')}]"
 
 
-def _number(value: float, sign: str = "") -> str:
+def _number(value: float | None, sign: str = "") -> str:
+    if value is None:
+        return "-"
     return f"{value:{sign}.1f}" if abs(value) >= 2 else f"{value:{sign}.3f}"

@@ -53,6 +53,17 @@ def test_the_page_has_every_variant_and_says_what_it_is_over() -> None:
     assert "| second | 25.0 [20.0, 30.0] ± 2.0 |" in page
 
 
+def test_a_bone_that_was_never_found_has_no_figure() -> None:
+    found = runs()
+    for run in found:
+        del run["figures"]["image_to_text"]["by_region"]["ulnar_styloid"]
+    table = tabulate(found, {"a": "first", "b": "second"})
+    assert table["variants"]["a"]["figures"][RECALL]["ulnar_styloid"]["mean"] is None
+    assert table["differences"]["b"][RANK]["ulnar_styloid"]["max"] is None
+    page = markdown({"exams": 1, "seeds": [0], "epochs": 1, "cost": {"cpu_s": 1, "wall_s": 1}, **table})
+    assert "- [-, -] ± - |" in page
+
+
 def test_variants_differ_from_the_first_in_one_thing() -> None:
     names = [v.name for v in VARIANTS]
     assert len(set(names)) == len(names)
