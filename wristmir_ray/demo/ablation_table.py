@@ -45,8 +45,8 @@ def markdown(table: Mapping[str, Any]) -> str:
     parts = [
         "# Ablation on phantoms\n",
         f"Phantom figures: {table['exams']} synthetic exams, one archive, training seeds {seeds}. Each cell: mean over "
-        "seeds [lowest, highest seed] ± half width of the 95 % bootstrap interval by patient within a seed. Cost of the "
-        f"last start, which skips what is published: {table['cost']['cpu_s']:.0f} CPU-s, "
+        "seeds [lowest, highest seed] ± half width of the 95 % bootstrap interval by patient within a seed. Cost of "
+        f"the last start, which skips what is published: {table['cost']['cpu_s']:.0f} CPU-s, "
         f"{table['cost']['wall_s']:.0f} s.\n",
         _trained(table),
     ]
