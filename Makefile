@@ -8,7 +8,7 @@ export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo demo-seeds serve check format test test-ray test-all bench lock clean
+.PHONY: help setup demo demo-seeds ablation serve check format test test-ray test-all bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,9 @@ demo: .venv/.demo ## the whole pipeline on a synthetic archive; report in artifa
 
 demo-seeds: .venv/.demo ## the demo over several seeds (SEEDS="0 1 2"), results in tests/bench/results
 	$(BIN)/python jobs/demo.py --seeds "[$(shell echo $(SEEDS) | tr ' ' ,)]"
+
+ablation: .venv/.demo ## train the paper's variants on phantoms over three seeds; table in artifacts/ablation/ablation.md
+	$(BIN)/python jobs/ablation.py
 
 serve: .venv/.demo ## serve the demo's index on http://127.0.0.1:8000 (after make demo)
 	$(BIN)/python -m wristmir_ray.serving.check --start serve_config.yaml

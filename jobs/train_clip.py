@@ -1,6 +1,7 @@
 """Train the encoder on crops and captions and publish it (WristMIR §3.1, App. C).
 
 python jobs/train_clip.py                                      # the paper's settings: BiomedCLIP, 4 GPUs
+python jobs/train_clip.py --config jobs/train_clip_global_only.yaml   # the paper's baseline: whole wrists alone
 python jobs/train_clip.py --config jobs/train_clip_demo.yaml   # a small model on two CPU workers
 """
 

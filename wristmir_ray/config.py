@@ -141,8 +141,18 @@ def load_config(cls: type[C], argv: Sequence[str], default_yaml: Path) -> C:
         raise ConfigError(f"{known.config.name}: {describe(e)}") from None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML file's mapping; ConfigError names the file when it cannot be read."""
+def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return a YAML file's mapping, laid over that of the file it names as `base`, if any.
+
+    Args:
+        path: the file; `base: OTHER.yaml` in it is looked for beside it.
+        above: the files that led here.
+
+    Raises:
+        ConfigError: a file that cannot be read, or a chain of bases without an end; it is named.
+    """
+    if path in above:
+        raise ConfigError(f"{path.name} is its own base; its `base:` must name another file")
     try:
         data = yaml.safe_load(path.read_text()) or {}
     except OSError as e:
@@ -152,7 +162,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML{f' (line {mark.line + 1})' if mark else ''}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold a mapping of settings")
-    return data
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: `base` must name a YAML file beside it")
+    return _merge(read_yaml(path.parent / base, (*above, path)), data)
 
 
 def describe(error: ValidationError) -> str:

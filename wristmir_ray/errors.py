@@ -7,6 +7,8 @@
       EndpointRefuses            a service refuses whatever it is asked                    exit 2
       EndpointGone               a service that the run needs went away for good           exit 1
       WorkerFails                a worker of a stage does not start, as with wrong weights  exit 2
+      TrainingDiverged           the loss is no number: another try would end the same      exit 2
+      TooManyRejects             more rejects than the budget, found before costly work     exit 3
       StoreFailed (OSError)      a disk is full, a store is away or refuses                exit 1
       SchemaError (TypeError)    a batch does not match its declared table: our bug        exit 1
 
@@ -56,6 +58,12 @@ class WorkerFails(WristmirError):
     exit_code = 2
 
 
+class TrainingDiverged(WristmirError):
+    """The loss is not a number: settings or data are at fault, and another try would end the same."""
+
+    exit_code = 2
+
+
 class StoreFailed(WristmirError, OSError):
     """Nothing can be written or read: a disk is full, a store is away; what is done is kept, a rerun resumes."""
 
@@ -65,6 +73,12 @@ class SchemaError(WristmirError, TypeError):
 
 
 EXIT_TOO_MANY_REJECTS = 3
+
+
+class TooManyRejects(WristmirError):
+    """More rows were rejected than `max_reject_share` allows; costly work on the rest was not begun."""
+
+    exit_code = EXIT_TOO_MANY_REJECTS
 
 
 class ErrorCode(StrEnum):

@@ -94,3 +94,28 @@ def test_a_local_root_is_absolute_since_workers_run_elsewhere(
 def test_an_empty_root_is_refused() -> None:
     with pytest.raises(ValidationError):
         JobConfig(root="")
+
+
+def test_a_yaml_is_laid_over_its_base(tmp_path: Path) -> None:
+    (tmp_path / "lowest.yaml").write_text("root: /r\nfragment_rows: 5\nray: {num_cpus: 3, object_store_gib: 0.5}\n")
+    (tmp_path / "middle.yaml").write_text("base: lowest.yaml\nray: {num_cpus: 7}\n")
+    (tmp_path / "top.yaml").write_text("base: middle.yaml\nfragment_rows: 6\n")
+    config = load_config(JobConfig, ["--config", str(tmp_path / "top.yaml")], tmp_path / "none.yaml")
+    assert (config.root, config.fragment_rows) == ("/r", 6)
+    assert (config.ray.num_cpus, config.ray.object_store_gib) == (7, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("base: bad.yaml", "bad.yaml is its own base"),
+        ("base: other.yaml", "bad.yaml is its own base"),
+        ("base: nowhere.yaml", "nowhere.yaml"),
+        ("base: [a, b]", "`base` must name a YAML file beside it"),
+    ],
+)
+def test_a_base_that_leads_nowhere_is_named(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    (tmp_path / "other.yaml").write_text("base: bad.yaml")
+    with pytest.raises(ConfigError, match=says):
+        load_config(JobConfig, ["--config", str(tmp_path / "bad.yaml")], tmp_path / "none.yaml")

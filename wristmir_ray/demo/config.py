@@ -36,3 +36,16 @@ class DemoConfig(JobConfig):
     def archive(self) -> str:
         """Where the line publishes its tables and models."""
         return f"{self.root}/archive"
+
+
+class AblationConfig(JobConfig):
+    """Train the demo's encoder in the paper's variants, over several seeds, on one synthetic archive, and tabulate."""
+
+    root: Place = Field("artifacts/ablation", description="folder that gets the archive, every run and the tables")
+    exams: int = Field(1600, ge=40, description="synthetic exams of the one archive")
+    archive_seed: int = Field(0, ge=0, description="seed of the archive and of the detectors")
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds of training: weights, order, augmentation")
+    epochs: int = Field(6, ge=1, description="passes over the pairs of every variant but the one of equal steps")
+    overrides: dict[str, dict[str, str]] = Field(
+        {}, description="step -> {dotted.setting: value} laid over that job's YAML in every variant (small runs, tests)"
+    )

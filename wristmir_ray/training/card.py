@@ -2,9 +2,12 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wristmir_ray.training.config import TrainClipConfig
+
+if TYPE_CHECKING:
+    from wristmir_ray.training.artifacts import Facts
 
 
 def curves(history: Sequence[dict[str, Any]]) -> bytes:
@@ -39,10 +42,10 @@ def curves(history: Sequence[dict[str, Any]]) -> bytes:
 def model_card(
     config: TrainClipConfig,
     digest: str,
-    inputs: dict[str, str],
-    counts: dict[str, Any],
+    facts: "Facts",
     best: dict[str, Any],
     last: dict[str, Any],
+    history: Sequence[dict[str, Any]],
 ) -> str:
     """Return the model card as Markdown: what it is, what it was trained on, what was measured.
 
@@ -50,7 +53,13 @@ def model_card(
     """
     named = [name for name in best if name not in {"kind", "score"}]
     rows = "\n".join(f"| {name} | {_figure(best[name])} | {_figure(last[name])} |" for name in named)
-    data = "\n".join(f"- {name}: {value}" for name, value in {**inputs, **counts}.items())
+    data = "\n".join(f"- {name}: {value}" for name, value in _data(facts).items())
+    regions = "\n".join(
+        f"| {r['region']} | {r['pairs']} | {r['captions']} | {r['commonest']:.2f} | {r['fractures']} |"
+        for r in facts.by_region()
+    )
+    starts = ", then ".join(f"{r['ranks']} from epoch {r['epoch']}" for r in history if r["kind"] == "start")
+    steps = sum(r["kind"] == "step" for r in history)
     blocks = config.trainable.image_blocks
     image = "the whole image tower" if blocks is None else f"the last {blocks} image blocks"
     text = "trained" if config.trainable.text else "frozen"
@@ -61,12 +70,18 @@ Two towers for whole wrist radiographs and bone crops, after WristMIR (§3.1, Ap
 ## Model
 - start: `{config.encoder.model}`, {config.encoder.init} weights
 - trained: {image}; text tower {text}
-- loss: {config.loss}, global batch {config.batch_size} over {config.workers.num_workers} ranks, {config.precision}
-- optimiser: AdamW, peak rate {config.optim.lr}, weight decay {config.optim.weight_decay}, seed {config.seed}
-- regions: {", ".join(config.regions)}
+- loss: {config.loss}, global batch {config.batch_size}, {config.precision}; ranks: {starts}
+- optimiser: AdamW, {steps} steps, peak rate {config.optim.lr}, weight decay {config.optim.weight_decay}, \
+warm-up {config.optim.warmup_steps} steps, then half a cosine; seed {config.seed}
 
 ## Data
 {data}
+
+| region | training pairs | distinct captions | share of the commonest | fractures |
+|---|---|---|---|---|
+{regions}
+
+Captions were made from reports by template (App. H); equal ones are each other's positives.
 
 ## Validation patients
 | figure | published epoch | last epoch |
@@ -78,8 +93,16 @@ The published epoch is the one with the best {config.validation.keep_best_by}.
 ## Use
 Retrieval of similar radiographs by radiologists. Not a diagnostic device; figures hold for the
 archive above and say nothing of another. Weights: `model.safetensors`, architecture:
-`open_clip_config.json` (open_clip loads the folder as `local-dir:`).
+`open_clip_config.json` (open_clip loads the folder as `local-dir:`). Settings: `config.yaml`, to be
+given as `--config`. Both epochs' checkpoints, with the optimiser's state, stand below
+`_work/train_clip/{facts.run_id}` until they are pruned.
 """
+
+
+def _data(facts: "Facts") -> dict[str, Any]:
+    """Return what the run was made from: run ids, which are hashes of content, and counts."""
+    runs = {f"run of {table}": run for table, run in facts.inputs.items()}
+    return {**runs, "code": facts.code, **facts.counts(), "crops left out as corrupt": len(facts.rejected)}
 
 
 def _figure(value: Any) -> str:

@@ -80,11 +80,38 @@ class WorkersConfig(Section):
     """Where training runs. None of this enters the run id: a run resumes on another number of workers."""
 
     num_workers: int = Field(4, ge=1, description="ranks; the global batch is split equally among them")
-    use_gpu: bool = Field(True, description="one GPU a rank over NCCL; false: CPU over gloo")
+    min_workers: int | None = Field(
+        None,
+        ge=1,
+        description="as few ranks as will do while nodes are lost or not there yet, at the same global batch (ranks "
+        "that do not divide it stand by); null = num_workers and no fewer",
+    )
+    resize_check_s: float = Field(
+        60, gt=0, description="with min_workers: how often nodes that came back are looked for"
+    )
+    use_gpu: bool = Field(True, description="one GPU a rank; false: CPU")
+    backend: Literal["nccl", "gloo"] | None = Field(
+        None, description="null = nccl with GPUs, gloo without; gloo is what GPUs that only Ray counts need (tests)"
+    )
     cpus: float = Field(4.0, gt=0, description="CPUs a rank reserves")
     label_selector: dict[str, str] = Field({}, description="node labels, e.g. {pool: gpu}")
     max_failures: int = Field(3, ge=0, description="times the ranks are started again from the last checkpoint")
+    start_timeout_s: int = Field(
+        900,
+        ge=1,
+        description="wait for nodes of the cluster and for all ranks' start, at each of max_failures + 1 tries",
+    )
     collective_timeout_s: int = Field(300, ge=1, description="a rank that waits longer for the others fails")
+
+    @model_validator(mode="after")
+    def _fewer_at_least(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(f"min_workers {self.min_workers} is more than num_workers {self.num_workers}")
+        return self
+
+    def resources(self) -> dict[str, float]:
+        """Return what one rank reserves."""
+        return {"CPU": self.cpus, **({"GPU": 1.0} if self.use_gpu else {})}
 
 
 class TrainClipConfig(JobConfig):

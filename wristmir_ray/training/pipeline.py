@@ -3,37 +3,35 @@
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from wristmir_ray import keys, raydata, storage
 from wristmir_ray.anatomy import Split
-from wristmir_ray.errors import ConfigError
+from wristmir_ray.errors import ConfigError, ErrorCode
 from wristmir_ray.job import Summary
 from wristmir_ray.models import clip as clips
 from wristmir_ray.models import encoder
 from wristmir_ray.schemas import CAPTIONS, CROPS
-from wristmir_ray.training import card
+from wristmir_ray.training import artifacts
+from wristmir_ray.training.checks import check_pairs, check_rejects, named
 from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.pairs import COLUMNS, Pairs, open_pairs
-from wristmir_ray.training.schedule import num_steps
 from wristmir_ray.training.stages import store_pixels
 from wristmir_ray.training.step import check_exact
-
-if TYPE_CHECKING:
-    from wristmir_ray.training.trainer import Trained
 
 log = logging.getLogger(__name__)
 
 JOB = "train_clip"
-_SHARDS = "shards.json"
+_SHARDS = "decoded.json"
 
 
 def run(config: TrainClipConfig) -> Summary:
     """Train the encoder and publish it; a run that was published before is pointed to again.
 
     Raises:
-        NotPublished: no crops or captions. ConfigError: too few pairs or captions, missing weights.
-        WristmirError: training failed.
+        NotPublished: no crops or captions. ConfigError: too few pairs or captions, missing weights, no room for
+        the ranks. TooManyRejects: too many crops are corrupt. WristmirError: training failed.
     """
     started = time.monotonic()
     inputs = {t.name: storage.published(config.root, t.name).run_id for t in (CROPS, CAPTIONS)}
@@ -44,23 +42,28 @@ def run(config: TrainClipConfig) -> Summary:
         storage.point_to(config.root, encoder.NAME, run_id)
         return _summary(config, done, skipped=True)
     storage.check_writable(config.root)
+    from wristmir_ray.training.trainer import check_placeable, fit  # imports Ray Train: 2 s a skipped run is spared
+
+    raydata.connect(config.ray)
+    check_placeable(config.workers)
     clip = clips.build(config.encoder)  # weights that are missing are missed here, before any worker starts
     clips.lock(clip, config.trainable.image_blocks, config.trainable.text)
     check_exact(clip.model, config.batch_size // config.workers.num_workers, config.step)
-    files, rejects = decode(config, inputs[CROPS.name], round(clip.image_size * config.pixel_margin))
+    files, rejected, rows = decode(config, inputs[CROPS.name], round(clip.image_size * config.pixel_margin))
+    check_rejects(config, rejected, rows)
     train, val = pairs_of(config, inputs[CAPTIONS.name], files)
-    check(config, train, val)
-    from wristmir_ray.training.trainer import fit  # imports Ray Train: 2 s that a skipped run is spared
-
-    trained = fit(config, run_id, storage.join(config.root, "_work", JOB), inputs[CAPTIONS.name], files)
+    check_pairs(config, train, val)
+    work = storage.join(config.root, "_work", JOB)
+    trained = fit(config, run_id, work, inputs[CAPTIONS.name], files)
     clip.model.load_state_dict(trained.state)
-    names, metrics = store(config, run_id, clip, trained, inputs, _counts(train, val))
+    facts = artifacts.Facts(run_id, code, inputs, train, val, rejected)
+    names, metrics = artifacts.store(config, clip, trained, facts, storage.join(work, run_id))
     manifest = storage.Manifest(
         name=encoder.NAME,
         run_id=run_id,
         job=JOB,
-        rows=len(train) + len(val) + sum(rejects.values()),
-        rejects=rejects,
+        rows=len(train) + len(val) + len(rejected),
+        rejects={ErrorCode.CORRUPT_IMAGE.value: len(rejected)} if rejected else {},
         files=names,
         inputs=inputs,
         code=code,
@@ -71,40 +74,14 @@ def run(config: TrainClipConfig) -> Summary:
     return _summary(config, storage.publish(config.root, manifest))
 
 
-def store(
-    config: TrainClipConfig,
-    run_id: str,
-    clip: clips.Clip,
-    trained: "Trained",
-    inputs: dict[str, str],
-    counts: dict[str, Any],
-) -> tuple[list[str], dict[str, Any]]:
-    """Write weights, history, curves and model card into the run folder.
-
-    Returns:
-        Their names, and the figures for the manifest: those of the published epoch.
-    """
-    digest, names = encoder.save_encoder(config.root, run_id, clip)
-    extra = {
-        "metrics.jsonl": "".join(json.dumps(row) + "\n" for row in trained.history).encode(),
-        "curves.png": card.curves(trained.history),
-        "model_card.md": card.model_card(config, digest, inputs, counts, trained.best, trained.last).encode(),
-    }
-    for name, content in extra.items():
-        storage.write_bytes(storage.join(storage.run_uri(config.root, encoder.NAME, run_id), name), content)
-    figures = {k: v for k, v in trained.best.items() if k not in {"kind", "score"}}
-    return sorted([*names, *extra]), {**figures, "last_epoch": trained.last["epoch"], **counts, "digest": digest}
-
-
-def decode(config: TrainClipConfig, crops: str, side_px: int) -> tuple[list[str], dict[str, int]]:
+def decode(config: TrainClipConfig, crops: str, side_px: int) -> tuple[list[str], list[str], int]:
     """Decode the crops of training and validation patients once, for this and every later run.
 
     Returns:
-        Addresses of the pixel files, and rejects by code.
+        Addresses of the pixel files, keys of the crops that cannot be decoded, and crops in all.
     """
     folder = storage.join(config.root, "_work", "pixels", f"{crops}-{side_px}px")
     index = storage.join(folder, _SHARDS)
-    raydata.connect(config.ray)
     if not storage.exists(index):
         receipts = (
             raydata.read(config.root, CROPS, crops, ["exam_id", "region", "png", "split"])
@@ -118,46 +95,30 @@ def decode(config: TrainClipConfig, crops: str, side_px: int) -> tuple[list[str]
         )
         stored = {
             "files": sorted(r["file"] for r in receipts if r["file"]),
-            "corrupt_image": sum(r["rejects"] for r in receipts),
+            "rejected": sorted(key for r in receipts for key in r["rejected"]),
+            "rows": sum(r["rows"] + len(r["rejected"]) for r in receipts),
         }
         storage.write_bytes(index, json.dumps(stored).encode())
-        log.info("decoded", extra={"fields": {"job": JOB, "rows": sum(r["rows"] for r in receipts)}})
+        log.info("decoded", extra={"fields": {"job": JOB, "rows": stored["rows"]}})
     stored = json.loads(storage.read_bytes(index))
-    bad = int(stored["corrupt_image"])
-    return [storage.join(folder, f) for f in stored["files"]], {"corrupt_image": bad} if bad else {}
+    if stored["rejected"]:
+        log.warning("corrupt crops are left out", extra={"fields": {"job": JOB, "crops": named(stored["rejected"])}})
+    return [storage.join(folder, f) for f in stored["files"]], stored["rejected"], int(stored["rows"])
 
 
 def pairs_of(config: TrainClipConfig, captions: str, files: list[str]) -> tuple[Pairs, Pairs]:
-    """Return training and validation pairs."""
+    """Return training and validation pairs.
+
+    Raises:
+        ConfigError: a file of decoded pixels was damaged or lost since it was written.
+    """
     table = storage.read_table(config.root, CAPTIONS, captions, COLUMNS)
-    train = open_pairs(files, table, Split.TRAIN, config.regions)
-    return train, open_pairs(files, table, Split.VAL, config.regions, config.validation.max_pairs)
-
-
-def check(config: TrainClipConfig, train: Pairs, val: Pairs) -> None:
-    """Raise ConfigError, before any worker starts, for data that cannot train."""
-    ranks = config.workers.num_workers
-    if len(train.captions) < max(2, ranks):
-        raise ConfigError(
-            f"{len(train.captions)} distinct training captions are too few for {ranks} ranks; "
-            "at least two and one a rank are needed: mine more reports or use fewer workers"
-        )
-    if len(train) < config.batch_size:
-        raise ConfigError(f"{len(train)} training pairs do not fill a batch of {config.batch_size}; lower batch_size")
-    if len(val) < 2:
-        raise ConfigError(f"{len(val)} validation pairs cannot choose an epoch; raise the val share of ingest")
-    total, _ = num_steps(len(train), config.batch_size, config.epochs, config.steps)
-    if total <= config.optim.warmup_steps:
-        raise ConfigError(f"{total} steps do not outlast optim.warmup_steps {config.optim.warmup_steps}")
-
-
-def _counts(train: Pairs, val: Pairs) -> dict[str, Any]:
-    return {
-        "train_pairs": len(train),
-        "train_captions": len(train.captions),
-        "val_pairs": len(val),
-        "val_captions": len(val.captions),
-    }
+    try:
+        train = open_pairs(files, table, Split.TRAIN, config.regions)
+        return train, open_pairs(files, table, Split.VAL, config.regions, config.validation.max_pairs)
+    except (pa.ArrowInvalid, FileNotFoundError):
+        folder = storage.join(config.root, "_work", "pixels")
+        raise ConfigError(f"decoded pixels were damaged; delete {folder} and they are decoded again") from None
 
 
 def _summary(config: TrainClipConfig, manifest: storage.Manifest, skipped: bool = False) -> Summary:

@@ -51,13 +51,14 @@ def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
 
     Each row brings a checksum of its pixels, since the file lies on a disk as long as epochs are trained from it.
 
-    Columns: exam_id, region, png, split -> file, rows, rejects. 1:1 into a file; a retry writes the same file.
+    Columns: exam_id, region, png, split -> file, rows, rejected (keys). 1:1 into a file; a retry writes the same file.
     """
     table = decode_pixels(batch, side_px=side_px)
+    bad = table.filter(pc.is_valid(table["error"]))
     good = table.filter(pc.is_null(table["error"])).select(["exam_id", "region", "pixels"]).combine_chunks()
     name = ""
     if good.num_rows:
-        name = keys.digest(*(f"{e}|{r}" for e, r in zip(*good.select([0, 1]).to_pydict().values(), strict=True)))
+        name = keys.digest(*_pair_keys(good))
         name += ".arrow"
         good = good.append_column(CHECKSUM, checksums(good["pixels"].chunk(0).to_numpy_ndarray()))
         sink = pa.BufferOutputStream()
@@ -68,7 +69,7 @@ def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
         {
             "file": pa.array([name], pa.string()),
             "rows": pa.array([good.num_rows], pa.int64()),
-            "rejects": pa.array([table.num_rows - good.num_rows], pa.int64()),
+            "rejected": pa.array([_pair_keys(bad)], pa.list_(pa.string())),
         }
     )
 
@@ -76,6 +77,10 @@ def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
 def checksums(pixels_BSS: Iterable[np.ndarray]) -> pa.Array:
     """Return the CRC-32 of each row's pixels."""
     return pa.array([zlib.crc32(memoryview(np.ascontiguousarray(row))) for row in pixels_BSS], pa.uint32())
+
+
+def _pair_keys(table: pa.Table) -> list[str]:
+    return [f"{e}|{r}" for e, r in zip(*table.select(["exam_id", "region"]).to_pydict().values(), strict=True)]
 
 
 def _decode(png: bytes | None) -> np.ndarray:

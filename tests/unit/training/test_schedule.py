@@ -6,6 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import REPO
+from wristmir_ray.config import load_config
+from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.schedule import learning_rate, num_steps
 
 
@@ -45,3 +48,15 @@ def test_it_rises_then_falls_and_stays_in_bounds(total: int, warmup: int, step: 
 
 def test_a_step_count_overrides_the_epochs() -> None:
     assert num_steps(1000, 128, 30, 200) == (200, 7)
+
+
+def test_the_papers_yaml_gives_the_papers_curve() -> None:
+    """Its 7,540 exams with four pairs each make 14 batches an epoch and 420 steps (App. C)."""
+    paper = load_config(TrainClipConfig, [], REPO / "jobs" / "train_clip.yaml")
+    total, an_epoch = num_steps(4 * 7540, paper.batch_size, paper.epochs, paper.steps)
+    assert (total, an_epoch) == (420, 14)
+    assert (paper.optim.lr, paper.optim.warmup_steps, paper.workers.num_workers) == (1e-5, 50, 4)
+    curve = [learning_rate(s, total, paper.optim.warmup_steps, paper.optim.lr) for s in range(total)]
+    rise = [1e-5 * (s + 1) / 50 for s in range(50)]
+    fall = [1e-5 * math.cos(math.pi * (s - 50) / 370 / 2) ** 2 for s in range(50, 420)]
+    assert curve == pytest.approx(rise + fall, rel=1e-12)
