@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wristmir_ray import storage
+from wristmir_ray import keys, storage
 from wristmir_ray.errors import NotPublished
 from wristmir_ray.models import clip as clips
+from wristmir_ray.models.config import EncoderConfig
 
 NAME = "encoder"
 CARD = "encoder.json"
@@ -161,6 +162,41 @@ def save_encoder(root: str, run_id: str, clip: clips.Clip) -> tuple[str, list[st
     for name, data in files.items():
         storage.write_bytes(storage.join(storage.run_uri(root, NAME, run_id), name), data)
     return json.loads(files[CARD])["digest"], sorted(files)
+
+
+def publish_pretrained(root: str, config: EncoderConfig, job: str) -> storage.Manifest:
+    """Publish an encoder as it is, without training: a baseline of the paper (WristMIR Tables 1 and 2).
+
+    Its run is named by its weights and architecture, so that the same encoder is the same run. Random
+    weights, a control, are those of seed 0.
+
+    Raises:
+        ConfigError: the weights are missing or do not fit; the message says what to fetch.
+    """
+    import torch
+
+    torch.manual_seed(0)
+    clip = clips.build(config)
+    files = encoder_files(clip)
+    card = json.loads(files[CARD])
+    run_id = keys.run_id("pretrained_encoder", {"digest": card["digest"]}, {}, "")
+    done = storage.find_run(root, NAME, run_id)
+    if done:
+        storage.point_to(root, NAME, run_id)
+        return done
+    for name, data in files.items():
+        storage.write_bytes(storage.join(storage.run_uri(root, NAME, run_id), name), data)
+    return storage.publish(
+        root,
+        storage.Manifest(
+            NAME,
+            run_id,
+            job,
+            files=sorted(files),
+            config={"encoder": config.model_dump(mode="json")},
+            metrics={"digest": card["digest"], "kind": clip.kind},
+        ),
+    )
 
 
 def load_encoder(root: str, run_id: str | None = None, device: str = "cpu") -> ClipEncoder:

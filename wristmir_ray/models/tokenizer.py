@@ -36,15 +36,16 @@ class Tokenizer:
 
     def _of_the_hub(self, source: str) -> Any:
         """Return the tokenizer that the configuration names, or the one beside the model's own weights."""
-        import open_clip
+        from open_clip.tokenizer import HFTokenizer
 
         length = self._text_cfg.get("context_length")
         try:
-            return open_clip.HFTokenizer(source, context_length=length)
+            return HFTokenizer(source, context_length=length)
         except Exception:
             if not self._name.startswith(weights.HUB):
                 raise
-            return open_clip.HFTokenizer(self._name.removeprefix(weights.HUB), context_length=length)
+            beside = weights.folder_of(self._name, weights.WORDS)
+            return HFTokenizer(str(beside), context_length=length)
 
     def __call__(self, texts: list[str]) -> "torch.Tensor":
         tokens: torch.Tensor = self.hub(texts)

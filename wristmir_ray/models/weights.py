@@ -7,7 +7,7 @@ A prefix on S3 holds what a folder would; it is copied once, to a local folder t
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 LOCAL = "local-dir:"
 HUB = "hf-hub:"
 CACHE = "wristmir-encoders"
-_OF_A_MODEL = ("*.bin", "*.pt", "*.pth", "*.safetensors", "*.json", "*.txt")
+WORDS = ("*.json", "*.txt")
+"""Files of a tokenizer and of configurations."""
+_OF_A_MODEL = (*WORDS, "*.bin", "*.pt", "*.pth", "*.safetensors")
 _NAMED = 6
 """Keys named in an error; their number is said too."""
 
@@ -39,27 +41,27 @@ def local_name(model: str) -> str:
     return LOCAL + str(_copied(model)) if storage.is_s3(model) else model
 
 
-def folder_of(model: str) -> Path:
-    """Return a local folder with the files of a place; from the Hub, those of a model's kind alone.
+def folder_of(model: str, patterns: Sequence[str] = _OF_A_MODEL) -> Path:
+    """Return a local folder with the files of a place; from the Hub, those that match alone.
 
     Raises:
         ConfigError: there is no such folder, the store or the Hub cannot be reached.
     """
     if model.startswith(HUB):
-        return _from_hub(model.removeprefix(HUB))
+        return _from_hub(model.removeprefix(HUB), patterns)
     folder = Path(local_name(model).removeprefix(LOCAL))
     if not folder.is_dir():
         raise ConfigError(f"encoder.model {model}: there is no such folder")
     return folder
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, patterns: Sequence[str]) -> Path:
     import huggingface_hub
 
     repo = name.removeprefix("datasets/")
     try:
         kind = "model" if repo == name else "dataset"
-        return Path(huggingface_hub.snapshot_download(repo, repo_type=kind, allow_patterns=list(_OF_A_MODEL)))
+        return Path(huggingface_hub.snapshot_download(repo, repo_type=kind, allow_patterns=list(patterns)))
     except Exception as e:
         raise ConfigError(
             f"encoder.model {HUB}{name} cannot be fetched ({type(e).__name__}); {how_to_fetch(HUB + name)}"
