@@ -17,10 +17,10 @@ import numpy as np
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import BONES, Box, Presence, Region, Split
+from wristmir_ray.attention.maps import Method, attention_map, blend, direction
 from wristmir_ray.imaging.crop import crop, crop_bounds, decode_png, pad_square
 from wristmir_ray.metrics.bootstrap import Bootstrap
 from wristmir_ray.metrics.proportion import wilson
-from wristmir_ray.models.attention import Method, attention_map, blend, direction
 from wristmir_ray.models.encoder import ClipEncoder, load_encoder
 from wristmir_ray.phantom.population import sample_cases
 from wristmir_ray.phantom.render import render

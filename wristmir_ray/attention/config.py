@@ -5,8 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from wristmir_ray.anatomy import Region, Split
+from wristmir_ray.attention.maps import Method
 from wristmir_ray.config import JobConfig, PoolConfig, Section
-from wristmir_ray.models.attention import Method
 
 
 class MapConfig(Section):

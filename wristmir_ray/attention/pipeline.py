@@ -14,11 +14,11 @@ import ray.data
 from wristmir_ray import keys, raydata, storage
 from wristmir_ray.anatomy import Presence
 from wristmir_ray.attention.config import AttentionConfig
+from wristmir_ray.attention.maps import Method, attention_map
+from wristmir_ray.attention.overlay import of_png, png_of, sheet
 from wristmir_ray.attention.stages import ASKED, DrawMaps, against
 from wristmir_ray.errors import ConfigError
-from wristmir_ray.imaging.overlay import of_png, png_of, sheet
 from wristmir_ray.job import Summary
-from wristmir_ray.models.attention import Method
 from wristmir_ray.models.encoder import ClipEncoder, load_encoder
 from wristmir_ray.schemas import CAPTIONS, CROPS, conform
 
@@ -148,8 +148,6 @@ def _check_method(config: AttentionConfig, runs: dict[str, str], load: Load) -> 
     """Raise ConfigError before any worker starts where an encoder has no such map."""
     if config.map.method is Method.OCCLUSION:
         return
-    from wristmir_ray.models.attention import attention_map
-
     for run_id in runs.values():
         encoder = load(config.root, run_id)
         blank = np.zeros((encoder.image_size, encoder.image_size), np.uint8)

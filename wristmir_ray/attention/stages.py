@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from wristmir_ray.attention.config import MapConfig
+from wristmir_ray.attention.maps import attention_map, direction
+from wristmir_ray.attention.overlay import overlay, png_of
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.imaging.crop import decode_png, resize
-from wristmir_ray.imaging.overlay import overlay, png_of
-from wristmir_ray.models.attention import attention_map, direction
 from wristmir_ray.models.encoder import ClipEncoder
 from wristmir_ray.schemas import Table, conform
 

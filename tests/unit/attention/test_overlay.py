@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from wristmir_ray.imaging.overlay import HEADER_PX, overlay, png_of, sheet
+from wristmir_ray.attention.overlay import HEADER_PX, overlay, png_of, sheet
 
 GRAY = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from wristmir_ray.attention.rollout import attention_rollout, gradient_rollout, hires_cam
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.models.encoder import ClipEncoder, Encoder
-from wristmir_ray.models.rollout import attention_rollout, gradient_rollout, hires_cam
 
 if TYPE_CHECKING:
     import torch

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wristmir_ray.attention.maps import Method, attention_map, blend, direction, occlusion, soft_window
+from wristmir_ray.attention.rollout import attention_rollout, gradient_rollout, hires_cam
 from wristmir_ray.errors import ConfigError
-from wristmir_ray.models.attention import Method, attention_map, blend, direction, occlusion, soft_window
 from wristmir_ray.models.clip import build
 from wristmir_ray.models.config import EncoderConfig
 from wristmir_ray.models.encoder import ClipEncoder
-from wristmir_ray.models.rollout import attention_rollout, gradient_rollout, hires_cam
 
 
 def attention(layers: int, heads: int, tokens: int, seed: int = 0) -> list[torch.Tensor]:
@@ -168,7 +168,7 @@ def test_maps_of_a_vit_leave_the_encoder_as_it_was(tmp_path: Any) -> None:
 
 
 def test_what_is_kept_is_the_attention_that_the_block_used(tmp_path: Any) -> None:
-    from wristmir_ray.models.attention import _attention_kept
+    from wristmir_ray.attention.maps import _attention_kept
 
     encoder = encoder_of(tmp_path, {**VIT, "image_size": 160})
     block = encoder.model.visual.trunk.blocks[2].attn
@@ -200,7 +200,7 @@ def test_maps_of_a_convolutional_tower() -> None:
 
 def test_rollout_at_biomedclips_shape() -> None:
     """Twelve layers, twelve heads, 14 x 14 patches of 16 px and [CLS]: the map is [CLS]'s row."""
-    from wristmir_ray.models.attention import _attention_kept
+    from wristmir_ray.attention.maps import _attention_kept
 
     torch.manual_seed(0)
     encoder = ClipEncoder(build(EncoderConfig(model="biomedclip", init="random")), "d")
