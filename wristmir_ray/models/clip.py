@@ -88,7 +88,8 @@ def build(config: EncoderConfig) -> Clip:
         mend = (
             weights.how_to_fetch(config.model)
             if config.model.startswith(weights.HUB)
-            else "give the name of an open_clip model, or a local-dir: folder or s3:// prefix that holds its files"
+            else "give a local-dir: folder, s3:// prefix or hf-hub: name that holds its files; a name of open_clip "
+            "alone has weights by encoder.pretrained, or random ones by init: random"
         )
         raise ConfigError(f"cannot load encoder '{config.model}' {wanted}({type(e).__name__}); {mend}") from e
 

@@ -1,10 +1,17 @@
 """Which encoder."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from wristmir_ray.config import Section
+from wristmir_ray.config import Section, absolute
+
+_LOCAL = "local-dir:"
+
+
+def _absolute(model: str) -> str:
+    """Ray's workers run in folders of their own, where a relative path names another place."""
+    return _LOCAL + absolute(model.removeprefix(_LOCAL)) if model.startswith(_LOCAL) else model
 
 
 class EncoderConfig(Section):
@@ -13,7 +20,7 @@ class EncoderConfig(Section):
     kind: Literal["open_clip", "pmc_clip", "medclip"] = Field(
         "open_clip", description="whose architecture: open_clip (BiomedCLIP among them), or a baseline of the paper"
     )
-    model: str = Field(
+    model: Annotated[str, AfterValidator(_absolute)] = Field(
         "wristmir_resnet",
         min_length=1,
         description="where the model's files lie: local-dir:FOLDER, s3://BUCKET/PREFIX or hf-hub:ORG/NAME; or an "

@@ -136,3 +136,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     architecture["model_cfg"]["embed_dim"] = 64
     with pytest.raises(ConfigError, match="cannot load encoder"):
         from_files({**files, "open_clip_config.json": json.dumps(architecture).encode()})
+
+
+def test_a_relative_folder_is_the_drivers_not_a_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert EncoderConfig(model="local-dir:models/a").model == f"local-dir:{tmp_path}/models/a"
+    assert EncoderConfig(model="hf-hub:a/b").model == "hf-hub:a/b"
