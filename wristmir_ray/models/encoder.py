@@ -199,13 +199,13 @@ def publish_pretrained(root: str, config: EncoderConfig, job: str) -> storage.Ma
     )
 
 
-def load_encoder(root: str, run_id: str | None = None, device: str = "cpu") -> ClipEncoder:
+def load_encoder(root: str, run_id: str | None = None, device: str | None = None) -> ClipEncoder:
     """Return the published encoder; no pickle, no network.
 
     Args:
         root: folder or s3:// prefix.
         run_id: pinned run; default the current one.
-        device: torch device.
+        device: torch device; default the GPU where this process has one, as Ray gives a worker that reserved it.
 
     Raises:
         NotPublished: there is none, or its files are not those that were published.
@@ -219,7 +219,14 @@ def load_encoder(root: str, run_id: str | None = None, device: str = "cpu") -> C
         raise NotPublished(f"run {manifest.run_id} of '{NAME}' under {root} lacks files; train it again") from None
     if _digest(files) != card["digest"]:
         raise NotPublished(f"run {manifest.run_id} of '{NAME}' under {root} was damaged; train it again")
-    return ClipEncoder(clips.from_files(files, card["fixed_batch"]), card["digest"], device)
+    clip = clips.from_files(files, card["fixed_batch"])
+    return ClipEncoder(clip, card["digest"], device or _device())
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _digest(files: dict[str, bytes]) -> str:
