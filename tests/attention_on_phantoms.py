@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import BONES, Box, Presence, Region, Split
@@ -21,7 +22,9 @@ from wristmir_ray.attention.maps import Method, attention_map, blend, direction
 from wristmir_ray.imaging.crop import crop, crop_bounds, decode_png, pad_square
 from wristmir_ray.metrics.bootstrap import Bootstrap
 from wristmir_ray.metrics.proportion import wilson
-from wristmir_ray.models.encoder import ClipEncoder, load_encoder
+from wristmir_ray.models.clip import build
+from wristmir_ray.models.config import EncoderConfig
+from wristmir_ray.models.encoder import ClipEncoder, load_encoder, resize_square
 from wristmir_ray.phantom.population import sample_cases
 from wristmir_ray.phantom.render import render
 from wristmir_ray.phantom.scene import build_scene
@@ -35,6 +38,8 @@ GROWN = 0.03
 PLACES = 24
 """Places elsewhere in the crop that the same mask is put at."""
 LEAST_PX = 4
+MOST = 60
+"""Exams a region, the first by key."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,14 @@ class Lesion:
     caption: str
 
 
-def lesions(root: str, encoder: ClipEncoder, regions: Sequence[Region] = BONES) -> Iterator[Lesion]:
-    """Yield the crops of test patients with one fracture, and its place."""
+def lesions(root: str, side_px: int) -> Iterator[Lesion]:
+    """Yield crops of test patients with one fracture, and its place; at most MOST a region.
+
+    Args:
+        root: folder of a finished demo.
+        side_px: the encoder's image size.
+    """
+    yielded = dict.fromkeys(BONES, 0)
     archive = storage.join(root, "archive")
     settings = json.loads((Path(root) / "phantoms" / "manifest.json").read_text())["settings"]
     cases = {f"{c.index:06d}": c for c in sample_cases(settings["seed"], settings["exams"])}
@@ -63,9 +74,11 @@ def lesions(root: str, encoder: ClipEncoder, regions: Sequence[Region] = BONES) 
     for exam in storage.read_table(archive, EXAMS).to_pylist():
         case = cases[Path(exam["source_uri"]).stem]
         one = [f for f in case.findings if f.presence is Presence.PRESENT]
-        if exam["split"] != Split.TEST or len(case.findings) != 1 or not one or one[0].region not in regions:
+        if exam["split"] != Split.TEST or len(case.findings) != 1 or not one:
             continue
         region = one[0].region
+        if yielded[region] == MOST:
+            continue
         scenes = (build_scene(c, settings["seed"]) for c in (case, replace(case, findings=())))
         broken, whole = (render(s, settings["seed"]).astype(np.float32) for s in scenes)
         found = {r["region"]: r for r in boxes.rows(exam["exam_id"])}
@@ -76,12 +89,13 @@ def lesions(root: str, encoder: ClipEncoder, regions: Sequence[Region] = BONES) 
         differ = cv2.GaussianBlur(np.abs(broken - whole), (0, 0), 2.0)
         cut = partial(_cut, found=found, region=region, config=config)
         shown, inside = cut(differ), cut(np.ones_like(differ))
-        gray = encoder.squares([decode_png(png[region])])[0]
-        place = _mask(shown / max(float(differ.max()), 1e-6), encoder.image_size) > SHOWN
+        gray = resize_square(decode_png(png[region]), side_px)
+        place = _mask(shown / max(float(differ.max()), 1e-6), side_px) > SHOWN
         if place.sum() >= LEAST_PX:
-            side = 2 * round(GROWN * encoder.image_size) + 1
+            yielded[region] += 1
+            side = 2 * round(GROWN * side_px) + 1
             grown = cv2.dilate(place.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
-            within = _mask(inside, encoder.image_size) > 0.5
+            within = _mask(inside, side_px) > 0.5
             text = mined[region]["caption"]
             yield Lesion(exam["exam_id"], exam["patient_id"], region, gray, grown & within, within, text)
 
@@ -133,10 +147,9 @@ def drops(encoder: ClipEncoder, lesion: Lesion, masks: Sequence[np.ndarray], tow
     return np.asarray(scores[0] - scores[1:])
 
 
-def measure(root: str, encoder: ClipEncoder, methods: Sequence[Method], seed: int = 0) -> dict[str, Any]:
+def measure(found: Sequence[Lesion], encoder: ClipEncoder, methods: Sequence[Method], seed: int = 0) -> dict[str, Any]:
     """Return figures by region: the lesion's share of the maps' mass, the drop when it is deleted."""
     rng = np.random.default_rng(seed)
-    found = list(lesions(root, encoder))
     normal = {r: f"{r.words.capitalize()} region showing no fracture." for r in BONES}
     towards = [direction(encoder, x.caption, normal[x.region]) for x in found]
     deleted = []
@@ -201,6 +214,12 @@ def _mean(values: np.ndarray, patients: np.ndarray) -> list[float]:
 
 
 if __name__ == "__main__":
-    demo = sys.argv[1]
-    loaded = load_encoder(storage.join(demo, "archive"))
-    print(json.dumps(measure(demo, loaded, (Method.OCCLUSION, Method.HIRES_CAM)), indent=1))
+    trained = load_encoder(storage.join(sys.argv[1], "archive"))
+    cases = list(lesions(sys.argv[1], trained.image_size))
+    torch.manual_seed(0)
+    untrained = ClipEncoder(build(EncoderConfig(init="random", fixed_batch=16)), "untrained")
+    figures = {
+        "trained": measure(cases, trained, (Method.OCCLUSION, Method.HIRES_CAM)),
+        "untrained": measure(cases, untrained, (Method.HIRES_CAM,)),
+    }
+    print(json.dumps(figures, indent=1))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.attention_on_phantoms import measure
+from tests.attention_on_phantoms import lesions, measure
 from wristmir_ray import storage
 from wristmir_ray.anatomy import BONES
 from wristmir_ray.attention.maps import Method
@@ -24,7 +24,8 @@ def figures() -> dict[str, Any]:
         pytest.skip(
             "WRISTMIR_DEMO_ROOT is not set: it names the folder of a finished demo, a quarter of an hour's work"
         )
-    return measure(root, load_encoder(storage.join(root, "archive")), METHODS)
+    encoder = load_encoder(storage.join(root, "archive"))
+    return measure(list(lesions(root, encoder.image_size)), encoder, METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)
