@@ -7,7 +7,8 @@ from tests.integration.tiny_world import World, make_world, publish_encoder
 from wristmir_ray import storage
 from wristmir_ray.attention.config import AttentionConfig
 from wristmir_ray.attention.overlay import HEADER_PX, of_png
-from wristmir_ray.attention.pipeline import NAME, SHEET, run
+from wristmir_ray.attention.pipeline import NAME, SHEET, rows_of, run
+from wristmir_ray.attention.stages import against
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.schemas import CROPS
 
@@ -61,13 +62,32 @@ def test_two_encoders_make_a_sheet_of_three_columns(world: World) -> None:
 
 
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("target", ["caption", "text", "exam"])
-def test_exams_are_named_and_held_against_anything(world: World, target: str) -> None:
-    named = sorted(world.images)[:1]
-    more = {"text": {"text": "a cast"}, "exam": {"similar_to": max(world.images)}}.get(target, {})
-    summary = run(config(world, exams=[*named, "f" * 32] if target != "caption" else named, target=target, **more))
-    assert summary.rejects == ({} if target == "caption" else {"no_region": 1})
-    assert {f"{named[0]}_after.png", SHEET} == set(storage.published(world.root, NAME).files)
+def test_exams_are_named_and_held_against_another_exam(world: World) -> None:
+    named = min(world.images)
+    settings = {"exams": [named, "f" * 32], "target": "exam", "similar_to": max(world.images)}
+    assert run(config(world, **settings)).rejects == {"no_region": 1}
+    assert {f"{named}_after.png", SHEET} == set(storage.published(world.root, NAME).files)
+
+
+def test_what_is_asked_is_what_the_target_says(world: World) -> None:
+    """Without Ray: a fracture against no fracture and the other way round, the caption alone, a text."""
+    inputs = {n: storage.published(world.root, n).run_id for n in ("crops", "captions")}
+    broken, whole = (list(world.images)[i] for i in (0, 1))
+    captions = {b: f"distal radius region showing {b} fracture." for b in ("buckle", "no")}
+    first, second = rows_of(config(world, exams=[broken, whole]), inputs).to_pylist()
+    assert (first["caption"], first["against"]) == (captions["buckle"], captions["no"])
+    assert (second["caption"], second["against"]) == (captions["no"], captions["buckle"])
+    (row,) = rows_of(config(world, exams=[broken], target="caption"), inputs).to_pylist()
+    assert (row["caption"], row["against"], row["other_png"]) == (captions["buckle"], None, None)
+    (row,) = rows_of(config(world, exams=["f" * 32], target="text", text="a cast"), inputs).to_pylist()
+    assert (row["caption"], row["png"]) == ("a cast", None)
+
+
+def test_a_caption_is_held_against_one_of_its_own_side() -> None:
+    others = {"Left wrist showing no fracture.": 5, "Right wrist showing no fracture.": 9, "Left wrist seen.": 1}
+    assert against("Left wrist showing a fracture.", others) == "Left wrist showing no fracture."
+    assert against("Right wrist showing a fracture.", others) == "Right wrist showing no fracture."
+    assert against("Left wrist seen.", {"Left wrist seen.": 3}) is None
 
 
 def test_what_cannot_be_drawn_is_refused_before_any_work(world: World) -> None:

@@ -88,7 +88,7 @@ def _copied(uri: str) -> Path:
         objects = sorted((o["Key"], o["Size"], o["ETag"]) for page in pages for o in page.get("Contents", ()))
         if not objects:
             raise ConfigError(f"encoder.model {uri}: nothing lies there; copy the model's files below this prefix")
-        target = Path(tempfile.gettempdir()) / CACHE / keys.digest(uri, *(str(part) for o in objects for part in o))
+        target = Path(tempfile.gettempdir()) / CACHE / keys.digest(bucket, *(str(part) for o in objects for part in o))
         if not target.is_dir():
             _whole(target, lambda to: [client.download_file(bucket, k, str(to / Path(k).name)) for k, *_ in objects])
     except ConfigError:
