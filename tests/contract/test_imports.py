@@ -27,6 +27,8 @@ LIGHT = [
     "wristmir_ray.models.detector",
     "wristmir_ray.models.encoder",
     "wristmir_ray.preprocess.stages",
+    "wristmir_ray.attention.maps",
+    "wristmir_ray.attention.stages",
     "wristmir_ray.search",
     "wristmir_ray.metrics",
     "wristmir_ray.phantom.render",

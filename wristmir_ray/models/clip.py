@@ -1,7 +1,8 @@
 """Two-tower models of open_clip: made by name, frozen in part, stored without pickle.
 
 A published encoder is a folder that open_clip itself can load (`local-dir:`): its configuration,
-`model.safetensors` and, for a Hugging Face text tower, that tower's configuration and tokenizer.
+`model.safetensors` and, for a Hugging Face text tower, that tower's configuration and tokenizer. The models
+that open_clip does not know are `baselines`, and are stored in a folder of their own making.
 torch and open_clip are imported inside the functions (4 s).
 """
 
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wristmir_ray.errors import ConfigError
+from wristmir_ray.models import weights
 from wristmir_ray.models.config import EncoderConfig
+from wristmir_ray.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 CONFIGS = Path(__file__).parent / "configs"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 WEIGHTS = "model.safetensors"
-_LOCAL = "local-dir:"
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,15 @@ class Clip:
 
     model: Any
     """forward(images, tokens) -> (image features, text features, 1 / temperature), unit norm."""
-    tokenizer: "_Tokenizer"
+    tokenizer: Tokenizer
     architecture: dict[str, Any]
     """open_clip's `model_cfg` and `preprocess_cfg`."""
     fixed_batch: int | None
+
+    @property
+    def kind(self) -> str:
+        """Whose architecture it is, as in `EncoderConfig`."""
+        return str(self.architecture.get("kind", "open_clip"))
 
     @property
     def image_size(self) -> int:
@@ -77,7 +84,7 @@ def _neutral_padding(text: Any) -> int | None:
 
 
 def build(config: EncoderConfig) -> Clip:
-    """Make a model through open_clip, offline unless its name says `hf-hub:`.
+    """Make a model through open_clip (or of another `kind`), offline unless its name says `hf-hub:`.
 
     Every model gets its text tower as a module of its own (`custom_text`). Random weights come
     from torch's global generator: seed it before.
@@ -85,73 +92,52 @@ def build(config: EncoderConfig) -> Clip:
     Raises:
         ConfigError: an unknown name, missing or unfitting weights, a Hub that cannot be reached.
     """
+    if config.kind != "open_clip":
+        from wristmir_ray.models import baselines
+
+        return baselines.build(config)
     try:
         return _create(config)
     except ConfigError:
         raise
     except Exception as e:
         wanted = "with weights " if config.init == "pretrained" else ""
-        raise ConfigError(
-            f"cannot load encoder '{config.model}' {wanted}({type(e).__name__}); give the name of an open_clip model "
-            "or a local-dir: folder that holds its files"
-        ) from e
+        mend = (
+            weights.how_to_fetch(config.model)
+            if config.model.startswith(weights.HUB)
+            else "give a local-dir: folder, s3:// prefix or hf-hub: name that holds its files; a name of open_clip "
+            "alone has weights by encoder.pretrained, or random ones by init: random"
+        )
+        raise ConfigError(f"cannot load encoder '{config.model}' {wanted}({type(e).__name__}); {mend}") from e
 
 
 def _create(config: EncoderConfig) -> Clip:
     import open_clip
 
     _register()
-    cfg = open_clip.get_model_config(config.model)
+    name = weights.local_name(config.model)
+    cfg = open_clip.get_model_config(name)
     if cfg is None:
         raise ConfigError(f"open_clip knows no model '{config.model}'")
     length = {"context_length": config.context_length} if config.context_length else {}
     text_cfg = {**cfg["text_cfg"], **length}
     with _quiet():
         model = open_clip.create_model(
-            config.model,
+            name,
             pretrained=config.pretrained,
             load_weights=config.init == "pretrained",
             require_pretrained=config.init == "pretrained",
             pretrained_text=False,  # the default asks the Hub, whatever the configuration says
             force_custom_text=True,
             force_image_size=config.image_size,
-            text_cfg=_local_text_tower(config.model, text_cfg),
+            text_cfg=_local_text_tower(name, text_cfg),
         )
     vision_cfg = {**cfg["vision_cfg"], "image_size": model.visual.image_size[0]}
     cfg = {**cfg, "custom_text": True, "text_cfg": text_cfg, "vision_cfg": vision_cfg}
     architecture = {"model_cfg": cfg, "preprocess_cfg": open_clip.get_model_preprocess_cfg(model)}
     if hasattr(model.text.transformer, "resblocks"):
         model.text.transformer.register_forward_pre_hook(_fit_mask, with_kwargs=True)
-    return Clip(model, _Tokenizer(config.model, text_cfg), architecture, config.fixed_batch)
-
-
-class _Tokenizer:
-    """open_clip's tokenizer of a model, made when first used (a random-weight model may have no vocabulary)."""
-
-    def __init__(self, name: str, text_cfg: dict[str, Any]) -> None:
-        self._name = name
-        self._text_cfg = text_cfg
-
-    @functools.cached_property
-    def hub(self) -> Any:
-        """The tokenizer itself."""
-        import open_clip
-
-        length = self._text_cfg.get("context_length")
-        source = self._text_cfg.get("hf_tokenizer_name")
-        try:
-            if source and not self._name.startswith(_LOCAL):
-                return open_clip.HFTokenizer(source, context_length=length)
-            return open_clip.get_tokenizer(self._name, context_length=length)
-        except Exception as e:
-            raise ConfigError(
-                f"cannot load the tokenizer of '{self._name}' ({type(e).__name__}); a local-dir: folder must hold its "
-                "tokenizer files"
-            ) from e
-
-    def __call__(self, texts: list[str]) -> "torch.Tensor":
-        tokens: torch.Tensor = self.hub(texts)
-        return tokens
+    return Clip(model, Tokenizer(name, text_cfg), architecture, config.fixed_batch)
 
 
 def lock(clip: Clip, image_blocks: int | None, text: bool) -> None:
@@ -188,6 +174,10 @@ def to_files(clip: Clip) -> dict[str, bytes]:
     """Return the model as a folder's files, which `from_files` and open_clip's `local-dir:` read."""
     from safetensors.torch import save
 
+    if clip.kind != "open_clip":
+        from wristmir_ray.models import baselines
+
+        return baselines.to_files(clip)
     state = {k: v.detach().cpu().contiguous() for k, v in clip.model.state_dict().items()}
     files = {WEIGHTS: save(state), OPEN_CLIP_CONFIG: json.dumps(clip.architecture, indent=1, sort_keys=True).encode()}
     if "hf_model_name" in clip.architecture["model_cfg"]["text_cfg"]:
@@ -200,10 +190,14 @@ def to_files(clip: Clip) -> dict[str, bytes]:
 
 def from_files(files: dict[str, bytes], fixed_batch: int | None = None) -> Clip:
     """Return the model of `to_files`; ConfigError where weights and architecture do not fit."""
+    if OPEN_CLIP_CONFIG not in files:
+        from wristmir_ray.models import baselines
+
+        return baselines.from_files(files, fixed_batch)
     with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)
-        clip = build(EncoderConfig(model=_LOCAL + folder, fixed_batch=fixed_batch))
+        clip = build(EncoderConfig(model=weights.LOCAL + folder, fixed_batch=fixed_batch))
         _ = clip.tokenizer.hub  # reads the folder, which is about to go
     return clip
 
@@ -216,14 +210,17 @@ def _register() -> None:
 
 
 def _local_text_tower(model: str, text_cfg: dict[str, Any]) -> dict[str, Any]:
-    """Let a Hugging Face text tower read its architecture from a folder of ours instead of the Hub."""
+    """Let a Hugging Face text tower read its architecture from a folder at hand instead of the Hub.
+
+    The Hub's snapshot of BiomedCLIP holds its tokenizer, but not its text tower's configuration, which ships
+    with us.
+    """
     if "hf_model_name" not in text_cfg:
         return text_cfg
-    local = model.startswith(_LOCAL)
-    folder = Path(model.removeprefix(_LOCAL)) if local else CONFIGS / Path(text_cfg["hf_model_name"]).name
-    ours = local or (CONFIGS / f"{model}.json").is_file()
-    source = {"hf_model_name": str(folder)} if ours and (folder / "config.json").is_file() else {}
-    return {**text_cfg, **source, "hf_model_pretrained": False}  # CLIP's own weights follow, or none are wanted
+    beside = [Path(model.removeprefix(weights.LOCAL))] if model.startswith(weights.LOCAL) else []
+    known = [*beside, CONFIGS / Path(text_cfg["hf_model_name"]).name]
+    source = [{"hf_model_name": str(folder)} for folder in known if (folder / "config.json").is_file()]
+    return {**text_cfg, **(source[0] if source else {}), "hf_model_pretrained": False}  # CLIP's own weights follow
 
 
 def _fit_mask(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

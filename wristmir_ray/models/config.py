@@ -1,27 +1,39 @@
 """Which encoder."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from wristmir_ray.config import Section
+from wristmir_ray.config import Section, absolute
+
+_LOCAL = "local-dir:"
+
+
+def _absolute(model: str) -> str:
+    """Ray's workers run in folders of their own, where a relative path names another place."""
+    return _LOCAL + absolute(model.removeprefix(_LOCAL)) if model.startswith(_LOCAL) else model
 
 
 class EncoderConfig(Section):
     """Which two-tower model, and where its weights come from."""
 
-    model: str = Field(
+    kind: Literal["open_clip", "pmc_clip", "medclip"] = Field(
+        "open_clip", description="whose architecture: open_clip (BiomedCLIP among them), or a baseline of the paper"
+    )
+    model: Annotated[str, AfterValidator(_absolute)] = Field(
         "wristmir_resnet",
         min_length=1,
-        description="a configuration that ships with us (wristmir_resnet, biomedclip), any name of open_clip, "
-        "hf-hub:ORG/NAME, or local-dir:FOLDER with open_clip_config.json (and, for a Hugging Face text tower, "
-        "its config.json and tokenizer files)",
+        description="where the model's files lie: local-dir:FOLDER, s3://BUCKET/PREFIX or hf-hub:ORG/NAME; or an "
+        "architecture: of open_clip, one that ships with us (wristmir_resnet, biomedclip) or any name of open_clip; "
+        "of pmc_clip: pmc_clip; of medclip: medclip_vit, medclip_resnet. A folder of open_clip holds "
+        "open_clip_config.json, the weights and, for a Hugging Face text tower, its tokenizer files (and its "
+        "config.json, unless it is BiomedCLIP's)",
     )
     init: Literal["random", "pretrained"] = Field(
         "pretrained", description="pretrained: the run stops when weights are missing; random: train from scratch"
     )
     pretrained: str | None = Field(
-        None, description="open_clip tag or weights file, for models named without hf-hub: or local-dir:"
+        None, description="open_clip tag or weights file, for models of open_clip that are named, not placed"
     )
     image_size: int | None = Field(None, ge=16, le=1024, description="side in pixels; null = the model's own")
     context_length: int | None = Field(None, ge=8, le=512, description="text tokens; null = the model's own")

@@ -15,7 +15,7 @@ from wristmir_ray import keys, raydata, storage, tablerun
 from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.job import Summary
-from wristmir_ray.models.encoder import Encoder, load_encoder
+from wristmir_ray.models.encoder import Encoder, load_encoder, publish_pretrained
 from wristmir_ray.outputs import Output
 from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import NAME, write_index
@@ -47,11 +47,15 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
 
     Raises:
         NotPublished: crops, exams, regions or the encoder are missing.
-        ConfigError: no exam is left to index.
+        ConfigError: no exam is left to index; the weights of a chosen encoder are missing.
     """
     started = time.monotonic()
     inputs = {t.name: storage.published(config.root, t.name).run_id for t in (EXAMS, REGIONS, CROPS)}
-    encoder = storage.published(config.root, "encoder")
+    encoder = (
+        publish_pretrained(config.root, config.encoder, JOB)
+        if config.encoder
+        else storage.published(config.root, "encoder")
+    )
     embed = _embed_run(config, inputs[CROPS.name], encoder.run_id)
     lineage = {**inputs, EMBEDDINGS: embed.run_id}
     with suppress(NotPublished):  # an archive without reports can be searched; its hits have no captions

@@ -138,18 +138,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
         from_files({**files, "open_clip_config.json": json.dumps(architecture).encode()})
 
 
-@pytest.mark.slow
-def test_biomedclip_has_its_published_size_offline() -> None:
-    """195.9 M parameters: ViT-B/16 86.2 M, PubMedBERT with its projection 109.7 M (WristMIR App. C)."""
-    clip = build(EncoderConfig(model="biomedclip", init="random"))
-    sizes = {name: sum(p.numel() for p in getattr(clip.model, name).parameters()) for name in ("visual", "text")}
-    assert sizes["visual"] == pytest.approx(86.2e6, rel=1e-3)
-    assert sizes["text"] == pytest.approx(109.7e6, rel=1e-3)
-    assert (clip.dim, clip.image_size) == (512, 224)
-    lock(clip, image_blocks=8, text=True)
-    blocks = {n.split(".")[2] for n in trained(clip, "visual") if ".blocks." in n}
-    assert blocks == {str(i) for i in range(4, 12)}
-    clip.model.eval()
-    with torch.inference_mode():
-        image, text, _ = clip.model(torch.rand(1, 3, 224, 224), torch.randint(1, 30522, (1, 20)))
-    assert image.shape == text.shape == (1, 512)
+def test_a_relative_folder_is_the_drivers_not_a_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert EncoderConfig(model="local-dir:models/a").model == f"local-dir:{tmp_path}/models/a"
+    assert EncoderConfig(model="hf-hub:a/b").model == "hf-hub:a/b"
