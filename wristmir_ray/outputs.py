@@ -96,7 +96,7 @@ def write_outputs(
         connect()
         return [sort_shards(files, fragment, output, folder) for folder, output in places.items()]
     ranges = ranges or [KeyRange(None, None, tuple(files))]
-    merge = {"fragment": fragment, "places": places}
+    merge: dict[str, Any] = {"fragment": fragment, "places": places}
     if size <= DRIVER_BYTES:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             done = list(pool.map(lambda part: write_range(part, **merge), ranges))
@@ -163,8 +163,10 @@ def _pieces(file: str, key: str) -> Iterable[Piece | None]:
         if not group.num_rows:
             continue
         told = group.column(column).statistics if column >= 0 else None
-        known = told is not None and told.has_min_max and not told.null_count
-        yield Piece(file, str(told.min), str(told.max), group.num_rows) if known else None
+        if told is None or not told.has_min_max or told.null_count:
+            yield None
+        else:
+            yield Piece(file, str(told.min), str(told.max), group.num_rows)
 
 
 def write_range(part: KeyRange, fragment: Table, places: Mapping[str, Output]) -> list[Receipts]:

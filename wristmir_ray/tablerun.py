@@ -27,17 +27,15 @@ import ray.data
 from wristmir_ray import keys, raydata, storage
 from wristmir_ray.config import JobConfig
 from wristmir_ray.failures import on_purpose
+from wristmir_ray.fragments import Writer, done_keys, write_fragment
 from wristmir_ray.job import Summary
 from wristmir_ray.outputs import Output, write_outputs
-from wristmir_ray.schemas import Table, conform
+from wristmir_ray.schemas import Table
 from wristmir_ray.shards import totals
 from wristmir_ray.spill import dataset
 from wristmir_ray.takeover import StillGood, take_over
 
 log = logging.getLogger(__name__)
-
-Writer = Callable[[pa.Table], pa.Table]
-"""Stores a batch of a job's rows as one fragment, and gives a receipt: num_rows."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def run_tables(
     if still_good is not None:
         place = (run.config.root, names[0], run.kind, run.run_id, run.fragments)
         taken = take_over(*place, fragment, still_good)
-    done, new_rows = _done_keys(run.fragments, fragment), 0
+    done, new_rows = done_keys(run.fragments, fragment), 0
     if source is not None:
         raydata.connect(run.config.ray)
         ends = build if writes else partial(_build_and_write, build, run, fragment)
@@ -217,25 +215,9 @@ def _summary(run: TableRun, manifests: Sequence[storage.Manifest], skipped: bool
     )
 
 
-def _done_keys(folder: str, table: Table) -> pa.Array:
-    files = storage.list_files(folder, ".parquet")
-    if not files:
-        return pa.array([], pa.string())
-    return pc.unique(dataset(files, table.schema).to_table(columns=[table.key[0]]).column(0))
-
-
 def _without(batch: pa.Table, key: str, done: Any) -> pa.Table:
     seen = ray.get(done) if isinstance(done, ray.ObjectRef) else done
     return batch.filter(pc.invert(pc.is_in(batch[key], value_set=seen)))
-
-
-def write_fragment(batch: pa.Table, folder: str, table: Table) -> pa.Table:
-    """Store one batch. Columns: table's -> num_rows. 1:1 into a file named by its keys."""
-    if batch.num_rows:
-        rows = conform({n: batch[n] for n in batch.column_names}, table)
-        name = keys.digest(*sorted(rows[table.key[0]].to_pylist()))
-        storage.write_parquet(rows, storage.join(folder, f"{name}.parquet"), table.row_group_size)
-    return pa.table({"num_rows": pa.array([batch.num_rows], pa.int64())})
 
 
 def _write_outputs(
