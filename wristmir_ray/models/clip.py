@@ -72,8 +72,10 @@ def _neutral_padding(text: Any) -> int | None:
 
     A Hugging Face tower masks its padding, and pools the first token or the mean of what is not masked.
     In open_clip's own no token sees the padding after it when the mask is causal, or masks it: unless
-    the pooled token is the last one, or one appended behind it.
+    the pooled token is the last one, or one appended behind it. The baselines' say it themselves.
     """
+    if hasattr(text, "neutral_padding"):
+        return None if text.neutral_padding is None else int(text.neutral_padding)
     if hasattr(text, "config"):
         masked = type(text.pooler).__name__ in {"ClsPooler", "ClsLastHiddenStatePooler", "MeanPooler"}
         return int(text.config.pad_token_id) if masked else None

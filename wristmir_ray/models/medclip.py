@@ -73,10 +73,11 @@ class ResNet(nn.Module):
 class Text(nn.Module):
     """The mean over tokens of the first, second and last layer's states, projected."""
 
+    neutral_padding = _PAD
+
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
         self.bert = bert(vocab_size)
-        self.config = self.bert.config
         self.projection = nn.Linear(768, _DIM, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ _UNUSED = re.compile(
 class Text(nn.Module):
     """The last state of [CLS], projected."""
 
-    attn_mask = None
+    neutral_padding = None
     """No token is masked, so that a text must keep its padding."""
 
     def __init__(self, vocab_size: int) -> None:

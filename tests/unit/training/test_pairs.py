@@ -36,7 +36,8 @@ def test_a_broken_crop_is_one_reject_and_its_neighbours_stay(tmp_path: Path) -> 
     assert [i for i, e in enumerate(errors) if e] == [3, 7]
     assert {e for e in errors if e} == {"corrupt_image"}
     receipt = store_pixels(crops, side_px=36, folder=str(tmp_path)).to_pylist()[0]
-    assert (receipt["rows"], receipt["rejects"]) == (30, 2)
+    broken = [f"{crops['exam_id'][i]}|{crops['region'][i]}" for i in (3, 7)]
+    assert (receipt["rows"], receipt["rejected"]) == (30, broken)
     captions = schemas.conform(toy.rows(10)[1], schemas.CAPTIONS)
     pairs = open_pairs([str(tmp_path / receipt["file"])], captions, Split.TRAIN, tuple(Region))
     assert len(pairs) == 22

@@ -8,7 +8,7 @@ import torch
 from wristmir_ray.models.clip import build, lock
 from wristmir_ray.models.config import EncoderConfig
 from wristmir_ray.training.config import OptimConfig
-from wristmir_ray.training.step import optimizer, update
+from wristmir_ray.training.optim import optimizer, update
 
 
 @pytest.mark.parametrize(
