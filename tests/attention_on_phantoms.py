@@ -1,7 +1,8 @@
 """How well attention maps find fractures whose place is known: python -m tests.attention_on_phantoms artifacts/demo
 
-The place is where the drawn exam differs from its twin, drawn from the same seed without the fracture. Exams
-of test patients with one fracture in all are taken: the twin is another exam's otherwise.
+The place is where the drawn exam differs from its twin, drawn from the same seed without the fracture. Taken
+are test patients' exams whose last finding is the only one of its bone: another twin's other fractures would
+be drawn from other numbers.
 """
 
 import json
@@ -25,6 +26,7 @@ from wristmir_ray.metrics.proportion import wilson
 from wristmir_ray.models.clip import build
 from wristmir_ray.models.config import EncoderConfig
 from wristmir_ray.models.encoder import ClipEncoder, load_encoder, resize_square
+from wristmir_ray.phantom.case import Case
 from wristmir_ray.phantom.population import sample_cases
 from wristmir_ray.phantom.render import render
 from wristmir_ray.phantom.scene import build_scene
@@ -51,8 +53,10 @@ class Lesion:
     region: Region
     gray: np.ndarray
     """uint8 (S, S) at the encoder's size."""
+    core: np.ndarray
+    """(S, S) bool: where the fracture is; this is deleted."""
     place: np.ndarray
-    """(S, S) bool: where the fracture is."""
+    """(S, S) bool: that and a little beside it; maps are held against this."""
     inside: np.ndarray
     """(S, S) bool: not the square's padding."""
     caption: str
@@ -73,18 +77,16 @@ def lesions(root: str, side_px: int) -> Iterator[Lesion]:
     boxes, crops, captions = (storage.KeyedReader(archive, t) for t in (REGIONS, CROPS, CAPTIONS))
     for exam in storage.read_table(archive, EXAMS).to_pylist():
         case = cases[Path(exam["source_uri"]).stem]
-        one = [f for f in case.findings if f.presence is Presence.PRESENT]
-        if exam["split"] != Split.TEST or len(case.findings) != 1 or not one:
+        if exam["split"] != Split.TEST or not case.findings or case.findings[-1].presence is not Presence.PRESENT:
             continue
-        region = one[0].region
-        if yielded[region] == MOST:
+        region = case.findings[-1].region
+        if [f.region for f in case.findings].count(region) > 1 or yielded[region] == MOST:
             continue
-        scenes = (build_scene(c, settings["seed"]) for c in (case, replace(case, findings=())))
-        broken, whole = (render(s, settings["seed"]).astype(np.float32) for s in scenes)
+        broken, whole = _drawn_twice(case, settings["seed"])
         found = {r["region"]: r for r in boxes.rows(exam["exam_id"])}
         mined = {r["region"]: r for r in captions.rows(exam["exam_id"])}
         png = {r["region"]: r["png"] for r in crops.rows(exam["exam_id"])}
-        if broken.shape != whole.shape or not png.get(region) or mined[region]["presence"] != Presence.PRESENT:
+        if not png.get(region) or mined[region]["presence"] != Presence.PRESENT:
             continue
         differ = cv2.GaussianBlur(np.abs(broken - whole), (0, 0), 2.0)
         cut = partial(_cut, found=found, region=region, config=config)
@@ -97,7 +99,16 @@ def lesions(root: str, side_px: int) -> Iterator[Lesion]:
             grown = cv2.dilate(place.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
             within = _mask(inside, side_px) > 0.5
             text = mined[region]["caption"]
-            yield Lesion(exam["exam_id"], exam["patient_id"], region, gray, grown & within, within, text)
+            yield Lesion(
+                exam["exam_id"], exam["patient_id"], region, gray, place & within, grown & within, within, text
+            )
+
+
+def _drawn_twice(case: Case, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the exam, and it without its last finding, at the same place of the detector."""
+    scene, twin = (build_scene(c, seed) for c in (case, replace(case, findings=case.findings[:-1])))
+    there = replace(twin, rows=scene.rows, cols=scene.cols, matrix=scene.matrix, boxes=scene.boxes)
+    return render(scene, seed).astype(np.float32), render(there, seed).astype(np.float32)
 
 
 def _cut(image: np.ndarray, found: Mapping[str, Any], region: Region, config: RegionConfig) -> np.ndarray:
@@ -120,18 +131,18 @@ def _mask(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def elsewhere(lesion: Lesion, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return the lesion's mask at other places of the crop, where it covers as much and at most a tenth of itself."""
+    """Return the lesion's mask at other places of the crop, where it covers as much and at most a quarter of itself."""
     out: list[np.ndarray] = []
-    side, size = len(lesion.place), lesion.place.sum()
+    side, size = len(lesion.core), lesion.core.sum()
     for _ in range(40 * PLACES):
-        moved = np.zeros_like(lesion.place)
+        moved = np.zeros_like(lesion.core)
         dy, dx = rng.integers(-side, side, 2)
-        ys, xs = np.nonzero(lesion.place)
+        ys, xs = np.nonzero(lesion.core)
         ys, xs = ys + dy, xs + dx
         if ys.min() < 0 or xs.min() < 0 or ys.max() >= side or xs.max() >= side:
             continue
         moved[ys, xs] = True
-        if (moved & lesion.inside).sum() == size and (moved & lesion.place).sum() <= 0.1 * size:
+        if (moved & lesion.inside).sum() == size and (moved & lesion.core).sum() <= 0.25 * size:
             out.append(moved)
         if len(out) == PLACES:
             break
@@ -140,7 +151,7 @@ def elsewhere(lesion: Lesion, rng: np.random.Generator) -> list[np.ndarray]:
 
 def drops(encoder: ClipEncoder, lesion: Lesion, masks: Sequence[np.ndarray], towards: np.ndarray) -> np.ndarray:
     """Return what the similarity loses when each mask, with soft edges, is blurred."""
-    sigma = max(1.0, float(np.sqrt(lesion.place.sum())) / 2)
+    sigma = max(1.0, float(np.sqrt(lesion.core.sum())) / 2)
     blurred = cv2.GaussianBlur(lesion.gray, (0, 0), sigma).astype(np.float32)
     soft = [cv2.GaussianBlur(m.astype(np.float32), (0, 0), 1.0) for m in masks]
     scores = encoder.encode_images([lesion.gray, *(blend(lesion.gray, blurred, m) for m in soft)]) @ towards
@@ -155,7 +166,7 @@ def measure(found: Sequence[Lesion], encoder: ClipEncoder, methods: Sequence[Met
     deleted = []
     for lesion, way in zip(found, towards, strict=True):
         others = elsewhere(lesion, rng)
-        lost = drops(encoder, lesion, [lesion.place, *others], way)
+        lost = drops(encoder, lesion, [lesion.core, *others], way)
         deleted.append((lost[0], lost[1:].mean(), (lost[0] > lost[1:]).mean()) if others else None)
     maps = {
         m: [np.maximum(attention_map(encoder, x.gray, w, m), 0) for x, w in zip(found, towards, strict=True)]

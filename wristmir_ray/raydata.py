@@ -54,6 +54,7 @@ def connect(config: RayConfig) -> None:
             for name, value in _WORKER_THREADS.items():
                 os.environ.setdefault(name, value)
             ray.init(
+                address="local",  # else one that somebody has started on this machine would be joined
                 num_cpus=config.num_cpus or max(4, os.cpu_count() or 1),
                 object_store_memory=int(config.object_store_gib * 2**30),
                 include_dashboard=False,

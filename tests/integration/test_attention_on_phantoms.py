@@ -7,14 +7,12 @@ import pytest
 
 from tests.attention_on_phantoms import lesions, measure
 from wristmir_ray import storage
-from wristmir_ray.anatomy import Region
+from wristmir_ray.anatomy import BONES
 from wristmir_ray.attention.maps import Method
 from wristmir_ray.models.encoder import load_encoder
 
 pytestmark = pytest.mark.slow
 
-REGION = Region.DISTAL_RADIUS
-"""A demo has too few test patients with a fracture of ulna or styloid alone to judge by."""
 METHODS = (Method.OCCLUSION, Method.HIRES_CAM)
 
 
@@ -31,14 +29,18 @@ def figures() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_fracture_holds_more_of_the_map_than_of_the_area(figures: dict[str, Any], method: Method) -> None:
+@pytest.mark.parametrize("region", BONES)
+def test_the_fracture_holds_more_of_the_map_than_of_the_area(
+    figures: dict[str, Any], region: str, method: Method
+) -> None:
     """By the lower end of the interval; and more than of another exam's map, which knows where fractures mostly are."""
-    found = figures[REGION][method]
+    found = figures[region][method]
     assert found["mass_over_area"][1] > 1
     assert found["own_minus_another_exams_map"][0] > 0
 
 
-def test_the_similarity_falls_when_the_fracture_is_deleted(figures: dict[str, Any]) -> None:
+@pytest.mark.parametrize("region", BONES)
+def test_the_similarity_falls_when_the_fracture_is_deleted(figures: dict[str, Any], region: str) -> None:
     """More than when places of its size elsewhere in the crop are: the intervals lie apart."""
-    found = figures[REGION]["deletion"]
+    found = figures[region]["deletion"]
     assert found["drop_at_lesion"][1] > found["drop_elsewhere"][2]
