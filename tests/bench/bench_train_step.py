@@ -12,9 +12,11 @@ the batch has four distinct ones, a tenth: those at the quartiles and the 99th p
 global batch of 2,048 the phantoms have the share `share_at_2048` of distinct ones; what a step of 32 costs
 with as many is `ours_at_that_share`. Tokens are counted by a WordPiece tokenizer (`biomedclip.write_model`).
 
-All steps in turn in one process, three rounds after one to warm up, medians. `fields` is what our step
-costs with each means switched off, once each, between two with all of them; frozen blocks need no switch:
-autograd records nothing there.
+All in one process. After a step of each to warm up, four rounds of our step and the trimmed peer's, the order
+changing; the padded one's, which takes longest, stands in every third. The ratios are medians of the rounds'.
+`fields` is what our step costs with each means switched off, once each, between two with all of them: on a
+shared machine one step may differ by a third from the next. Frozen blocks need no switch: autograd records
+nothing there.
 """
 
 import copy
@@ -29,7 +31,7 @@ from typing import Any
 import numpy as np
 
 BATCH, BLOCKS = 32, 8
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "4"))
 JOB = Path(__file__).parents[2] / "jobs" / "train_clip.yaml"
 OFF = ("distinct_captions", "trim_captions", "pooled_token", "fused_optimizer")
 
@@ -63,7 +65,7 @@ def measure() -> dict[str, Any]:
         def theirs(tokens: Any) -> Callable[[], float]:
             return lambda: peer.step(ours.batch.images, tokens, config.precision == "bf16", config.optim.clip_norm)
 
-        seconds = _rounds({"ours": ours.step, "peer": theirs(texts), "trimmed_peer": theirs(short)})
+        ratios, seconds = _rounds(ours.step, theirs(texts), theirs(short))
         _seconds(ours.step)  # behind the peer's much larger one, memory is mapped anew
         alone = _seconds(ours.step)
         off = {means: _seconds(lambda m=means: ours.without(m)) for means in OFF}
@@ -75,8 +77,9 @@ def measure() -> dict[str, Any]:
         "ours": round(BATCH / seconds["ours"], 3),
         "peer": round(BATCH / seconds["peer"], 3),
         "trimmed_peer": round(BATCH / seconds["trimmed_peer"], 3),
-        "ratio": round(seconds["peer"] / seconds["ours"], 3),
-        "trimmed_ratio": round(seconds["trimmed_peer"] / seconds["ours"], 3),
+        "ratio": round(statistics.median(ratios["peer"]), 3),
+        "trimmed_ratio": round(statistics.median(ratios["trimmed_peer"]), 3),
+        "ratios": {name: [round(r, 3) for r in of_peer] for name, of_peer in ratios.items()},
         "unit": "samples/s",
         "distinct": len(set(chosen)),
         "tokens": {"ours": int(ours.longest), "trimmed_peer": short.shape[1], "peer": texts.shape[1]},
@@ -131,15 +134,21 @@ class _Ours:
         pool_early(learner.model.visual)
 
 
-def _rounds(steps: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Return the median seconds of each step, all in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(ROUNDS + 1):
-        for name in list(steps)[:: 1 if turn % 2 else -1]:
-            took = _seconds(steps[name])
-            if turn:
-                seconds[name].append(took)
-    return {name: statistics.median(s) for name, s in seconds.items()}
+def _rounds(
+    ours: Callable[[], Any], peer: Callable[[], Any], trimmed: Callable[[], Any]
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return the rounds' ratios to either peer, and the median seconds of all."""
+    for step in (peer, trimmed, ours):
+        step()
+    took: dict[str, list[float]] = {"ours": [], "peer": [], "trimmed_peer": []}
+    ratios: dict[str, list[float]] = {"peer": [], "trimmed_peer": []}
+    for turn in range(ROUNDS):
+        steps = {"ours": ours, "trimmed_peer": trimmed, **({} if turn % 3 else {"peer": peer})}
+        for name in list(steps)[:: -1 if turn % 2 else 1]:
+            took[name].append(_seconds(steps[name]))
+        for name in steps.keys() - {"ours"}:
+            ratios[name].append(took[name][-1] / took["ours"][-1])
+    return ratios, {name: statistics.median(s) for name, s in took.items()}
 
 
 def _seconds(step: Callable[[], Any]) -> float:

@@ -76,7 +76,7 @@ def store_pixels(batch: pa.Table, *, side_px: int, folder: str) -> pa.Table:
 
 def checksums(pixels_BSS: Iterable[np.ndarray]) -> pa.Array:
     """Return the CRC-32 of each row's pixels."""
-    return pa.array([zlib.crc32(np.ascontiguousarray(row).data) for row in pixels_BSS], pa.uint32())
+    return pa.array([zlib.crc32(row.tobytes()) for row in pixels_BSS], pa.uint32())
 
 
 def _pair_keys(table: pa.Table) -> list[str]:
