@@ -12,7 +12,7 @@ from tests.fault.training_job import history, tiny_vit
 from tests.unit.training import toy
 from wristmir_ray.training.pairs import epoch_order
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_the_papers_yaml_is_placed_on_four_gpus_and_shares_its_batch(tmp_path: Path) -> None:
