@@ -46,6 +46,7 @@ def config(root: Path, epochs: int, workers: int, least: int | None = None, batc
             "use_gpu": False,
             "cpus": 1,
             "max_failures": 2,
+            "start_timeout_s": 20 if least else 300,
             "collective_timeout_s": 30,
         },
         "ray": RayConfig(progress=False, object_store_gib=0.2).model_dump(),

@@ -12,7 +12,7 @@ from tests.fault.training_job import history, tiny_vit
 from tests.unit.training import toy
 from wristmir_ray.training.pairs import epoch_order
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_the_papers_yaml_is_placed_on_four_gpus_and_shares_its_batch(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_the_papers_yaml_is_placed_on_four_gpus_and_shares_its_batch(tmp_path: P
     assert done.returncode == 0, done.stderr[-2000:]
     ranks = [json.loads((tmp_path / "placed" / f"{rank}.json").read_text()) for rank in range(4)]
     assert [(r["world"], r["pool"], r["cpus"], len(r["gpus"])) for r in ranks] == [(4, "gpu", 4, 1)] * 4
-    assert {gpu for r in ranks for gpu in r["gpus"]} == {0, 1, 2, 3}
+    assert {int(gpu) for r in ranks for gpu in r["gpus"]} == {0, 1, 2, 3}
     assert {len(r["read"]) for r in ranks} == {2 * 512}
     (pairs,) = {r["pairs"] for r in ranks}
     for epoch in range(2):

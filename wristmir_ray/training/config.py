@@ -99,7 +99,8 @@ class WorkersConfig(Section):
     start_timeout_s: int = Field(
         900,
         ge=1,
-        description="wait for nodes of the cluster and for all ranks' start, at each of max_failures + 1 tries",
+        description="wait for nodes and for all ranks' start, at each of max_failures + 1 tries; with min_workers at "
+        "most 60, after which the nodes are counted anew, without end",
     )
     collective_timeout_s: int = Field(300, ge=1, description="a rank that waits longer for the others fails")
 

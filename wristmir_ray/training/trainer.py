@@ -21,6 +21,8 @@ from wristmir_ray.training.loop import train_loop
 log = logging.getLogger(__name__)
 
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+ELASTIC_START_TIMEOUT_S = 60
+"""After it an elastic run counts the nodes anew: one that was just lost is counted until it is known to be."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def torch_trainer(
     """
     workers = config.workers
     fs, path = storage.filesystem(folder)
-    os.environ[START_TIMEOUT] = str(workers.start_timeout_s)  # Ray Train has no other way to be told
+    elastic = workers.min_workers is not None
+    timeout_s = min(workers.start_timeout_s, ELASTIC_START_TIMEOUT_S) if elastic else workers.start_timeout_s
+    os.environ[START_TIMEOUT] = str(timeout_s)  # Ray Train has no other way to be told
     return TorchTrainer(
         loop,
         train_loop_config=job,
@@ -101,7 +105,7 @@ def torch_trainer(
             storage_path=path,
             storage_filesystem=fs,
             failure_config=FailureConfig(
-                max_failures=workers.max_failures, controller_failure_limit=workers.max_failures
+                max_failures=workers.max_failures, controller_failure_limit=-1 if elastic else workers.max_failures
             ),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=1, checkpoint_score_attribute="score", checkpoint_score_order="max"
