@@ -11,7 +11,7 @@ from wristmir_ray.retrieval.config import IndexConfig
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.writing import Making, Vectors, write_index
 
-DIM = 24
+DIM = 96
 
 
 def exams_of(numbers: np.ndarray, seed: int = 0) -> pa.Table:
@@ -53,7 +53,7 @@ def vectors_of(numbers: np.ndarray, seed: int = 0) -> dict[Region, np.ndarray]:
             same = i - 1 if i % 7 == 6 else i
             rng = np.random.default_rng([seed, n, same])
             row = np.random.default_rng([n, same // 3]).normal(size=DIM) + rng.normal(size=DIM)
-            row = row * np.arange(1, DIM + 1.0) ** -1.0
+            row = row * np.arange(1, DIM + 1.0) ** -1.5
             lost = np.random.default_rng([seed, n, i, 1]).random() < 0.1
             rows.append(np.full(DIM, np.nan) if lost else row / np.linalg.norm(row))
         out[region] = np.asarray(rows, np.float32).reshape(-1, DIM)
@@ -73,7 +73,7 @@ def publish(root: str, numbers: np.ndarray, config: IndexConfig, run_id: str = "
 
 def queries(rng: np.random.Generator, index: Index) -> dict[Region, np.ndarray]:
     """Return a query of all regions."""
-    rows = rng.normal(size=(len(Region), DIM)) * np.arange(1, DIM + 1.0) ** -1.0
+    rows = rng.normal(size=(len(Region), DIM)) * np.arange(1, DIM + 1.0) ** -1.5
     return {r: (v / np.linalg.norm(v)).astype(np.float32) for r, v in zip(Region, rows, strict=True)}
 
 
