@@ -30,10 +30,11 @@ WORTH = 0.6
 """Codes are kept where a search through them is expected to cost less than this share of a full scan."""
 GATHERED = 2.0
 """What a gathered row costs, in rows of a scan."""
-FEW = 32
+FEW = 8
 """Up to FEW * k candidates are scored in full at once: bounds would save nothing."""
-MOST = 0.1
-"""When more than this share of the rows passes the bounds, a full scan costs less than gathering them."""
+MOST_SCANNED, MOST_GATHERED = 0.2, 0.6
+"""When more than this share of the rows passes the bounds, scoring all of them costs less: the first where
+they would be scanned in place, the second where they are gathered anyway."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,13 @@ def certified(
     Args:
         query_D: (D,) float32 unit norm.
         gallery_ND: (N, D) float32.
-        coarse_M: (M,) float32, what seems the score; -inf for rows that are no candidates.
+        coarse_M: (M,) float32, what seems the score; far below any score for rows that are no candidates.
         ceiling_M: (M,) float32, `coarse_M` and all that the score can be above it but for rounding.
         k: how many; at most the number of candidates.
         margin: rounding, as `slack` gives it.
         rows_M: rows of the gallery that the M stand for; default all of them.
     """
-    most = max(2 * k, int(MOST * len(coarse_M)))
+    most = max(2 * k, int((MOST_SCANNED if rows_M is None else MOST_GATHERED) * len(coarse_M)))
     first = np.flatnonzero(coarse_M >= kth(coarse_M, k))
     if len(first) > most:
         return None

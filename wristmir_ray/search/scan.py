@@ -11,6 +11,11 @@ GATHER_SHARE = 0.2
 """Below this share of allowed rows they are gathered; above it the scan reads all, and drops the others."""
 
 
+FORBIDDEN = np.float32(8)
+"""Taken from what seems the score of a row that is not allowed: no row of unit norm makes that good. The values stay
+different, since selecting the k-th among many equal ones is slow."""
+
+
 @dataclass(frozen=True)
 class Best:
     """Rows of a gallery, best first; ties in row order."""
@@ -89,7 +94,9 @@ def _bounds(
         assert codes is not None
         coarse_M = scores(q1_C, codes.leading) if rows is None else scores_at(q1_C, codes.leading, rows)
     if forbidden_N is not None:
-        np.putmask(coarse_M, forbidden_N, -np.inf)
+        coarse_M -= np.multiply(forbidden_N, FORBIDDEN, dtype=np.float32)
+        if codes is None:
+            np.nan_to_num(coarse_M, copy=False, nan=-FORBIDDEN)
     if codes is None:
         return coarse_M, coarse_M
     rest_M = codes.rest if rows is None else codes.rest[rows]
