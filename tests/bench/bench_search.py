@@ -94,14 +94,20 @@ def _single(index: Any, flat: Any, bones: np.ndarray, query: tuple[np.ndarray, n
 
 
 def _recall(index: Any, wrists: np.ndarray, bones: np.ndarray, query: tuple[np.ndarray, np.ndarray]) -> float:
-    """Return the share of the ten best by float64 that is among our hits."""
+    """Return the share of the ten best by float64 that is among our hits; they must be those of a full scan."""
+    from wristmir_ray.search import Mode, search
+
     whole = np.concatenate(
         [wrists[i : i + 20_000].astype(float) @ query[0].astype(float) for i in range(0, EXAMS, 20_000)]
     )
     pool = np.argsort(-whole, kind="stable")[:POOL]
     best = pool[np.argsort(-(bones[pool].astype(float) @ query[1].astype(float)), kind="stable")[:K]]
-    hits = {int(h.exam_id, 16) for h in index.search(_request(query)).hits}
-    return len(hits & set(best.tolist())) / K
+    hits = index.search(_request(query)).hits
+    plain = search(*query, wrists, bones, mode=Mode.TWO_STAGE, pool=POOL, k=K)
+    order = np.array([int(h.exam_id, 16) for h in hits])
+    assert order.tolist() == plain.rows.tolist(), "the certified answer is not the exact one"
+    assert [h.region_score for h in hits] == plain.region_scores.tolist()
+    return len(set(order.tolist()) & set(best.tolist())) / K
 
 
 def _filtered(index: Any, share: float, queries: list[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -146,7 +146,7 @@ class Index:
             parts.append(part)
             bounded |= found.certified
             scanned = prepared.ask.scanned
-            if segment.is_approximate(scanned):
+            if found.approximate:
                 recalls.append(self.description.segments[n].recall[scanned.value])
             ms["filter"] += 1e3 * (filtered - started)
             ms["coarse"] += 1e3 * (time.perf_counter() - filtered)

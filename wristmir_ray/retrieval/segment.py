@@ -1,7 +1,7 @@
 """One immutable segment, opened: memory-mapped vectors by region, filter columns in memory, its scans."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from wristmir_ray.retrieval.layout import FOUND, METADATA
 from wristmir_ray.search.certify import Codes
 from wristmir_ray.search.coarse import scores_at, top
 from wristmir_ray.search.merge import Part
-from wristmir_ray.search.scan import Best, best, products
+from wristmir_ray.search.scan import GATHER_SHARE, Best, best, products
 from wristmir_ray.search.two_stage import candidates
 
 ONE_A_PATIENT_GROWTH = 4
@@ -117,7 +117,7 @@ class Segment:
             firsts = np.sort(np.unique(self.columns.patients(found.rows), return_index=True)[1])
             if len(firsts) >= ask.wanted or len(found.rows) < wanted:
                 at = firsts[: ask.wanted]
-                found = Best(found.rows[at], found.scores[at], found.certified)
+                found = replace(found, rows=found.rows[at], scores=found.scores[at])
                 break
             wanted *= ONE_A_PATIENT_GROWTH
         if usable is not None and not usable[found.rows].all():
@@ -147,13 +147,13 @@ class Segment:
 
     def _best(self, ask: Ask, wanted: int, usable: np.ndarray | None, coarse_N: np.ndarray | None) -> Best:
         vectors_ND = self.vectors[ask.scanned]
-        if self.is_approximate(ask.scanned):
+        most = len(vectors_ND) if usable is None else int(np.count_nonzero(usable))
+        if self.is_approximate(ask.scanned) and most >= GATHER_SHARE * len(vectors_ND):
             rows = self._approximate[ask.scanned].rows(ask.vector, wanted, usable)
-            most = len(vectors_ND) if usable is None else int(usable.sum())
             if len(rows) >= min(wanted, most):  # else the filter left the index too little to find: scan
                 full = scores_at(ask.vector, vectors_ND, rows)
                 order = top(full, wanted)
-                return Best(rows[order], full[order], False)
+                return Best(rows[order], full[order], False, True)
         return best(ask.vector, vectors_ND, wanted, usable, self._codes[ask.scanned], coarse_N)
 
 

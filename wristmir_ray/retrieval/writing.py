@@ -19,6 +19,7 @@ from wristmir_ray.retrieval.approximate import Approximate
 from wristmir_ray.retrieval.config import IndexConfig, Kind
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.layout import DEAD, DESCRIPTION, FOUND, METADATA, NAME, SOURCE, Description, Entry
+from wristmir_ray.retrieval.query import NORM_TOLERANCE
 from wristmir_ray.retrieval.segment import Segment, write_codes
 from wristmir_ray.retrieval.threshold import calibrate
 from wristmir_ray.search.certify import choose, compress
@@ -106,6 +107,8 @@ def _write_segment(scratch: Path, run: str, exams: pa.Table, vectors: Vectors, c
     recall = {}
     for region in Region:
         array = np.ascontiguousarray(vectors[region], np.float32)
+        if (np.abs(np.sqrt(np.einsum("nd,nd->n", array, array)) - 1) > NORM_TOLERANCE).any():
+            raise ValueError(f"an index's {region.words} vectors must have unit norm, or be NaN: scans rely on it")
         np.save(scratch / f"{region.value}.npy", array)
         if config.kind is Kind.CERTIFIED and len(array) >= config.codes_min_rows:
             axes_CD = choose(array, config.pool)

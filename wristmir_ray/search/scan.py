@@ -11,7 +11,7 @@ GATHER_SHARE = 0.2
 """Below this share of allowed rows they are gathered; above it the scan reads all, and drops the others."""
 
 
-FORBIDDEN = np.float32(8)
+FORBIDDEN = 8.0
 """Taken from what seems the score of a row that is not allowed: no row of unit norm makes that good. The values stay
 different, since selecting the k-th among many equal ones is slow."""
 
@@ -26,6 +26,8 @@ class Best:
     """float32, from `scores`: of full vectors, whatever the scan was."""
     certified: bool
     """Bounds left rows out; false where every allowed row was scored in float32."""
+    approximate: bool = False
+    """An index named the rows, and may have missed one."""
 
 
 def best(

@@ -178,3 +178,12 @@ def test_an_unsorted_index_is_not_written(tmp_path: Path) -> None:
     exams = pa.table({"exam_id": ["b", "a"]})
     with pytest.raises(AssertionError, match="sorted"):
         write_index(str(tmp_path), exams, {r: np.zeros((2, 4), np.float32) for r in Region}, Making("d"))
+
+
+def test_vectors_that_are_not_of_unit_norm_are_not_indexed(
+    world: tuple[str, dict[Region, np.ndarray], pa.Table], tmp_path: Path
+) -> None:
+    _, vectors, exams = world
+    longer = {**vectors, Region.DISTAL_ULNA: vectors[Region.DISTAL_ULNA] * np.float32(1.01)}
+    with pytest.raises(ValueError, match="distal ulna vectors must have unit norm"):
+        write_index(str(tmp_path), exams, longer, Making("d"))

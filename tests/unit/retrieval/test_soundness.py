@@ -88,7 +88,7 @@ def run(index: Index, filters: int) -> None:
         found = np.array([h.global_score for h in answer.hits], np.float32)
         assert found.tobytes() == plain.global_scores.astype(np.float32).tobytes()
     if kinds & {"ivf", "hnsw"}:
-        assert counts["approximate"] == filters
+        assert counts["approximate"] > filters / 5  # few allowed rows are scanned
     else:
         assert counts["approximate"] == 0
     if kinds == {"certified"}:
