@@ -155,9 +155,12 @@ def test_a_query_that_is_no_unit_vector_is_refused(
 def test_an_index_of_an_earlier_layout_is_named(
     world: tuple[str, dict[Region, np.ndarray], pa.Table], tmp_path: Path
 ) -> None:
-    storage.publish(str(tmp_path), storage.Manifest("index", "old", "test", files=["exams.parquet"]))
-    with pytest.raises(NotPublished, match="build_index"):
-        Index.load(str(tmp_path))
+    for run_id, files in (("oldest", ["exams.parquet"]), ("old", ["exams.parquet", "found.npy", "index.json"])):
+        storage.publish(str(tmp_path), storage.Manifest("index", run_id, "test", files=files))
+        folder = storage.run_uri(str(tmp_path), "index", run_id)
+        storage.write_bytes(storage.join(folder, "index.json"), b'{"dim": 512, "encoder_digest": "e"}')
+        with pytest.raises(NotPublished, match=f"{run_id} .*earlier layout; run jobs/build_index"):
+            Index.load(str(tmp_path))
 
 
 def test_another_encoder_is_refused(world: tuple[str, dict[Region, np.ndarray], pa.Table]) -> None:

@@ -17,7 +17,8 @@ from wristmir_ray.retrieval.config import IndexConfig, Kind
 from wristmir_ray.retrieval.filters import Filters
 from wristmir_ray.retrieval.index import Index, SearchAnswer, SearchRequest
 from wristmir_ray.retrieval.publishing import compact, publish_index, update
-from wristmir_ray.search import Mode
+from wristmir_ray.retrieval.query import Prepared
+from wristmir_ray.search import Mode, gather, rank
 
 EXACT = IndexConfig(kind=Kind.EXACT, calibration_queries=4)
 CERTIFIED = IndexConfig(kind=Kind.CERTIFIED, codes_min_rows=50, pool=5, calibration_queries=20)
@@ -147,3 +148,25 @@ def test_certified_codes_are_used_and_said(tmp_path: Path) -> None:
     plain = publish(str(tmp_path / "plain"), np.arange(900), EXACT)
     assert plain.search(asked).exactness == "exact"
     assert _facts(plain.search(asked)) == _facts(index.search(asked))
+
+
+def test_shards_that_hold_some_segments_each_merge_to_one_search(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    publish(root, np.arange(0, 200, 2), CERTIFIED)
+    for part in (np.arange(1, 100, 2), np.arange(101, 200, 2)):
+        update(root, exams_of(part), vectors_of(part))
+    whole = Index.load(root)
+    cuts = [[0, 2], [1]]
+    shards = [
+        Index(whole.run, replace(whole.description, segments=[whole.description.segments[i] for i in cut]), segments)
+        for cut in cuts
+        for segments in [[whole.segments[i] for i in cut]]
+    ]
+    for request in _requests(np.random.default_rng(5), whole):
+        prepared = Prepared.of(whole, request)
+        parts = [shard.candidates(prepared)[0] for shard in shards]
+        merged = gather(parts[::-1], prepared.mode, prepared.ask.wanted, prepared.ask.one_a_patient)
+        ranked = rank(merged, prepared.mode, request.k, request.one_a_patient)
+        hits = whole.search(request).hits
+        assert [i.decode() for i in merged.ids[ranked.at]] == [h.exam_id for h in hits]
+        assert ranked.stage1_ranks.tolist() == [h.stage1_rank or 0 for h in hits]
