@@ -7,7 +7,7 @@ import numpy as np
 from wristmir_ray.search.certify import FEW, Codes, certified, slack
 from wristmir_ray.search.coarse import rounding, scores, scores_at, top
 
-GATHER_SHARE = 0.2
+GATHER_SHARE = 0.3
 """Below this share of allowed rows they are gathered; above it the scan reads all, and drops the others."""
 
 
