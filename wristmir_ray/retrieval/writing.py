@@ -80,14 +80,19 @@ def write_index(
         dim = vectors[Region.WRIST].shape[1]
         description = Description(dim, made.encoder_digest, entries, sources)
         own = [Segment(scratch, config, Kind(entries[-1].kind), np.zeros(0, int))] if exams.num_rows else []
-        opened = Index(storage.Manifest(NAME, run, "calibration"), description, [s for _, s in kept] + own)
-        thresholds = calibrate(opened, config.alpha, config.calibration_queries, config.pool)
-        description = replace(description, alpha=config.alpha, thresholds=thresholds)
+        description = _calibrated(description, [s for _, s in kept] + own, config)
         (scratch / DESCRIPTION).write_text(description.to_json())
         names = sorted(os.listdir(scratch))
         for file in names:
             storage.write_bytes(storage.join(folder, file), (scratch / file).read_bytes())
     return names
+
+
+def _calibrated(description: Description, segments: list[Segment], config: IndexConfig) -> Description:
+    """Return the description with the thresholds that the whole index gives."""
+    opened = Index(storage.Manifest(NAME, "", "calibration"), description, segments)
+    thresholds = calibrate(opened, config.alpha, config.calibration_queries, config.pool)
+    return replace(description, alpha=config.alpha, thresholds=thresholds)
 
 
 def _kept(parent: Index, dead: Mapping[str, np.ndarray]) -> list[tuple[Entry, Segment]]:
