@@ -1,4 +1,4 @@
-"""Embed every crop and publish the index.
+"""Embed every crop and publish the index; or compact the published one: --compact true.
 
 python jobs/build_index.py --root artifacts/archive
 """

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tests.fakes import DIM, FakeEncoder, fake_encoder, publish, publish_archive
@@ -12,7 +14,7 @@ from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.retrieval import pipeline as retrieval
 from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import Index, SearchRequest
-from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, embeddings, vectors
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings, vectors
 
 pytestmark = pytest.mark.ray
 
@@ -79,6 +81,39 @@ def test_new_captions_are_a_new_index_over_the_same_embeddings(tmp_path: Path, l
     assert second.runs["index"] != first.runs["index"]
     assert not second.skipped
     assert Index.load(root, first.runs["index"]).exams.equals(Index.load(root).exams)
+
+
+def _publish_without(root: str, gone: list[str], run_id: str) -> None:
+    for table in (EXAMS, REGIONS, CROPS, CAPTIONS):
+        rows = storage.read_table(root, table, "r1", good_only=False)
+        publish(root, table, rows.filter(pc.invert(pc.is_in(rows["exam_id"], value_set=pa.array(gone)))), run_id)
+
+
+def test_what_changed_in_an_archive_is_one_more_segment_until_it_is_compacted(tmp_path: Path, local_ray: None) -> None:
+    root = str(tmp_path)
+    ids = publish_archive(root, exams=20)
+    _publish_without(root, ids[17:], "r0")
+    first = retrieval.run(_config(root, max_dead_share=0.3), fake_encoder)
+    assert (first.facts["exams"], first.facts["segments"]) == (17, 1)
+    _publish_without(root, ids[:2], "r2")
+    second = retrieval.run(_config(root, max_dead_share=0.3), fake_encoder)
+    assert (second.facts["exams"], second.facts["segments"], second.facts["dead_rows"]) == (18, 2, 2)
+    grown = Index.load(root)
+    assert [len(s.ids) for s in grown.segments] == [17, 3]
+    whole = retrieval.run(_config(root, update=False, index={"kind": "exact"}), fake_encoder)
+    assert whole.facts["segments"] == 1
+    anew = Index.load(root)
+    for exam_id in ids[2:]:
+        asked = SearchRequest(Region.DISTAL_RADIUS, exam_id=exam_id, pool=9)
+        found, expected = grown.search(asked), anew.search(asked)
+        assert [(h.exam_id, h.region_score) for h in found.hits] == [(h.exam_id, h.region_score) for h in expected.hits]
+    storage.point_to(root, "index", second.runs["index"])
+    compacted = retrieval.run(_config(root, compact=True), _no_encoder)
+    assert (compacted.facts["segments"], compacted.facts["dead_rows"], compacted.rows) == (1, 0, 18)
+    assert retrieval.run(_config(root, compact=True), _no_encoder).skipped
+    again = retrieval.run(_config(root), _no_encoder)
+    assert again.skipped
+    assert again.runs["index"] == compacted.runs["index"], "a build does not undo a compaction"
 
 
 def test_a_bad_crop_is_a_reject_and_its_exam_stays(tmp_path: Path, local_ray: None) -> None:

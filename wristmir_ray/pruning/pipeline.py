@@ -1,7 +1,9 @@
 """Which runs of a root are needed, and the deletion of the rest.
 
 Needed is every published run, `keep` further ones of each name, and what they were made from, however
-far back. A run that is deleted loses its manifest first: readers never meet half of it.
+far back. A run of the same name among its inputs is one that it adds to (an index's earlier segments):
+that one is needed for its files, not for what it was made from. A run that is deleted loses its
+manifest first: readers never meet half of it.
 """
 
 import json
@@ -84,6 +86,7 @@ def needed(root: str, runs: Runs, keep: int) -> set[tuple[str, str]]:
         keep: finished runs of each name beside the published one.
     """
     out: set[tuple[str, str]] = set()
+    followed: set[tuple[str, str]] = set()
     open_: list[tuple[str, str]] = []
     for name, of_name in runs.items():
         current = _published(root, name)
@@ -93,11 +96,22 @@ def needed(root: str, runs: Runs, keep: int) -> set[tuple[str, str]]:
     while open_:
         name, run_id = open_.pop()
         found = runs.get(name, {}).get(run_id)
-        if found is not None and (name, run_id) not in out:
-            out.add((name, run_id))
-            if found.manifest:
-                open_ += [*found.manifest.inputs.items(), *found.manifest.models.items()]
+        if found is None or (name, run_id) in followed:
+            continue
+        followed.add((name, run_id))
+        out |= {(name, run_id), *_extended(runs, found)}
+        if found.manifest:
+            made_from = [*found.manifest.inputs.items(), *found.manifest.models.items()]
+            open_ += [(n, r) for n, r in made_from if n != name]
     return out
+
+
+def _extended(runs: Runs, run: Run) -> Iterator[tuple[str, str]]:
+    """Yield the runs of the same name that a run adds to: needed for their files, not for what they were made from."""
+    before = run.manifest.inputs.get(run.name) if run.manifest else None
+    while before is not None and (found := runs.get(run.name, {}).get(before)) is not None:
+        yield run.name, before
+        before = found.manifest.inputs.get(run.name) if found.manifest else None
 
 
 def _published(root: str, name: str) -> str | None:

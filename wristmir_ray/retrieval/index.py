@@ -1,78 +1,27 @@
-"""The index: memory-mapped embeddings by region, metadata beside them, one search."""
+"""The published index, opened: segments searched one by one, their candidates merged, metadata beside the hits."""
 
-import json
-import os
-import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.errors import IndexMismatch, NotPublished
-from wristmir_ray.retrieval.coarse_faiss import CoarseScan
-from wristmir_ray.retrieval.filters import Filters, allowed
+from wristmir_ray.retrieval.config import IndexConfig, Kind
+from wristmir_ray.retrieval.layout import DEAD, DESCRIPTION, NAME, SOURCE, Description
 from wristmir_ray.retrieval.local import local_folder
-from wristmir_ray.search import Mode, search
+from wristmir_ray.retrieval.query import Hit, Prepared, SearchAnswer, SearchRequest, best_score, box_of
+from wristmir_ray.retrieval.segment import Segment, metadata
+from wristmir_ray.search.merge import Part, gather, rank
 
-NAME = "index"
-METADATA = "exams.parquet"
-DESCRIPTION = "index.json"
-FAISS = "wrist.faiss"
-FOUND = "found.npy"
-"""(regions, exams) bool in the order of Region: who has a vector, without reading the vectors."""
+__all__ = ["NAME", "Hit", "Index", "SearchAnswer", "SearchRequest", "open_segments"]
 
-
-NORM_TOLERANCE = 1e-3
-"""How far a query's norm may be from one; the coarse scan's proof needs unit vectors."""
-
-
-@dataclass(frozen=True)
-class SearchRequest:
-    """One query: vectors of its regions, or an exam of the index (which is then no hit, nor its patient's others)."""
-
-    region: Region
-    mode: Mode = Mode.TWO_STAGE
-    pool: int = 100
-    k: int = 10
-    vectors: Mapping[Region, np.ndarray] = field(default_factory=dict)
-    """Region -> (D,) float32 unit norm."""
-    exam_id: str | None = None
-    filters: Filters = field(default_factory=Filters)
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One similar exam."""
-
-    exam_id: str
-    final_rank: int
-    stage1_rank: int | None
-    global_score: float | None
-    region_score: float | None
-    exam: Mapping[str, Any]
-    """Metadata: laterality, view, age_years, sex, and by region caption, presence, fracture_type, healing."""
-    box: Box | None
-    """The asked region in the hit's source image."""
-
-
-@dataclass(frozen=True)
-class SearchAnswer:
-    """Hits, best first, and how they were found."""
-
-    hits: list[Hit]
-    exactness: str
-    fallback: str | None
-    gallery: int
-    """Exams that the filters allow."""
-    stage_ms: Mapping[str, float]
+BATCH = 64
+"""Queries a matrix product: bounds the score matrix, not the result."""
 
 
 class Index:
@@ -80,39 +29,51 @@ class Index:
 
     Args:
         run: its manifest.
-        folder: local folder with its files.
+        description: what binds its segments.
+        segments: in the order of the description.
     """
 
-    def __init__(self, run: storage.Manifest, folder: Path) -> None:
-        description = json.loads((folder / DESCRIPTION).read_text())
+    def __init__(self, run: storage.Manifest, description: Description, segments: Sequence[Segment]) -> None:
         self.run = run
-        self.dim = int(description["dim"])
-        self.encoder_digest = str(description["encoder_digest"])
-        self.exams = pq.read_table(folder / METADATA, memory_map=True)
-        self._vectors = {r: np.load(folder / f"{r.value}.npy", mmap_mode="r") for r in Region}
-        self._rows = {e: i for i, e in enumerate(self.exams["exam_id"].to_pylist())}
-        self._found = dict(zip(Region, np.load(folder / FOUND), strict=True))
-        self._coarse = CoarseScan(folder / FAISS, self._found[Region.WRIST])
+        self.description = description
+        self.segments = list(segments)
+        self.dim = description.dim
+        self.encoder_digest = description.encoder_digest
 
     @classmethod
     def load(cls, root: str, run_id: str | None = None) -> "Index":
         """Open the published index, or a pinned run of it; from S3 it is copied to a local folder first.
 
         Raises:
-            NotPublished: there is none, or one in an earlier layout.
+            NotPublished: there is none, one in an earlier layout, or a segment of it is gone.
         """
-        run = storage.published(root, NAME, run_id)
-        if FOUND not in run.files:
+        return cls.open(root, storage.published(root, NAME, run_id))
+
+    @classmethod
+    def open(cls, root: str, run: storage.Manifest) -> "Index":
+        """Open a run that is written; raises as `load` does."""
+        folder = local_folder(storage.run_uri(root, NAME, run.run_id), run)
+        found = Description.from_json((folder / DESCRIPTION).read_text()) if DESCRIPTION in run.files else None
+        if found is None:
             raise NotPublished(
                 f"index run {run.run_id} under {root} has an earlier layout; run jobs/build_index.py again"
             )
-        return cls(run, local_folder(storage.run_uri(root, NAME, run.run_id), run))
+        runs = {e.run: run if e.run == run.run_id else storage.published(root, NAME, e.run) for e in found.segments}
+        folders = {r: local_folder(storage.run_uri(root, NAME, r), m) for r, m in runs.items()}
+        return cls(run, found, open_segments(found, folder, folders, _settings(run)))
 
     def __len__(self) -> int:
-        return int(self.exams.num_rows)
+        return sum(int(s.live.sum()) for s in self.segments)
 
     def __contains__(self, exam_id: str) -> bool:
-        return exam_id in self._rows
+        return any(s.row(exam_id) is not None for s in self.segments)
+
+    @property
+    def exams(self) -> pa.Table:
+        """Metadata of all living exams, by id."""
+        parts = [s.exams.filter(pa.array(s.live)) for s in self.segments]
+        table = pa.concat_tables(parts, promote_options="permissive").sort_by("exam_id").combine_chunks()
+        return table.drop_columns([SOURCE]) if SOURCE in table.column_names else table
 
     def check_encoder(self, digest: str) -> None:
         """Raise IndexMismatch when queries would be encoded by another model than the archive was."""
@@ -128,21 +89,21 @@ class Index:
         Raises:
             KeyError: no such exam.
         """
-        row = self._rows[exam_id]
-        return np.asarray(self._vectors[region][row]) if self._found[region][row] else None
+        segment, row = self._place(exam_id)
+        return np.array(segment.vectors[region][row]) if segment.found[region][row] else None
 
     def found(self) -> dict[Region, int]:
         """Return in how many exams each region was found."""
-        return {r: int(found.sum()) for r, found in self._found.items()}
+        return {r: sum(int((s.found[r] & s.live).sum()) for s in self.segments) for r in Region}
 
     def exam(self, exam_id: str) -> dict[str, Any]:
         """Return an exam's metadata row; KeyError where there is none."""
-        row: dict[str, Any] = self.exams.slice(self._rows[exam_id], 1).to_pylist()[0]
-        return row
+        segment, row = self._place(exam_id)
+        return metadata(segment, np.array([row]))[0]
 
     def box(self, exam_id: str, region: Region) -> Box | None:
         """Return where a region lies in the exam's source image, or None where it was not found."""
-        return _box(self.exam(exam_id), region)
+        return box_of(self.exam(exam_id), region)
 
     def search(self, request: SearchRequest) -> SearchAnswer:
         """Return the most similar exams.
@@ -154,94 +115,122 @@ class Index:
         References:
             WristMIR §3.2, App. F.
         """
+        return self.search_many([request])[0]
+
+    def search_many(self, requests: Sequence[SearchRequest]) -> list[SearchAnswer]:
+        """Return each request's answer, the same as it would get alone; several share a matrix product."""
+        out: list[SearchAnswer] = []
+        for start in range(0, len(requests), BATCH):
+            batch = [Prepared.of(self, r) for r in requests[start : start + BATCH]]
+            shared = [self._products(s, batch) if len(batch) > 1 else {} for s in self.segments]
+            out += [self._answer(p, [rows.get(i) for rows in shared]) for i, p in enumerate(batch)]
+        return out
+
+    def candidates(
+        self, prepared: Prepared, coarse: Sequence[np.ndarray | None] = ()
+    ) -> tuple[Part, str, dict[str, float], int]:
+        """Return this index's share of a ranking: candidates, exactness, milliseconds, and who is allowed.
+
+        A shard gives it to whoever merges (`search.gather`, then `search.rank`).
+        """
+        request, parts, gallery = prepared.request, [], 0
+        bounded, recalls = False, []
+        ms = {"filter": 0.0, "coarse": 0.0}
+        for n, segment in enumerate(self.segments):
+            started = time.perf_counter()
+            allowed = segment.allowed(prepared.filters, request.region)
+            gallery += len(segment.ids) if allowed is None else int(np.count_nonzero(allowed))
+            filtered = time.perf_counter()
+            part, found = segment.part(prepared.ask, allowed, coarse[n] if coarse else None)
+            part.places[:, 0] = n
+            parts.append(part)
+            bounded |= found.certified
+            scanned = prepared.ask.scanned
+            if found.approximate:
+                recalls.append(self.description.segments[n].recall[scanned.value])
+            ms["filter"] += 1e3 * (filtered - started)
+            ms["coarse"] += 1e3 * (time.perf_counter() - filtered)
+        merged = gather(parts, prepared.mode, prepared.ask.wanted, prepared.ask.one_a_patient)
+        exactness = f"approximate({min(recalls):.4f})" if recalls else "certified" if bounded else "exact"
+        return merged, exactness, ms, gallery
+
+    def _answer(self, prepared: Prepared, coarse: Sequence[np.ndarray | None]) -> SearchAnswer:
+        part, exactness, ms, gallery = self.candidates(prepared, coarse)
         started = time.perf_counter()
-        vectors = self._query(request)
-        mask = self._allowed(request)
-        filtered = time.perf_counter()
-        wrist = vectors.get(Region.WRIST)
-        wanted = request.pool if request.mode is Mode.TWO_STAGE else request.k
-        shortlist = (
-            None if wrist is None or request.mode is Mode.REGION else self._coarse.shortlist(wrist, wanted, mask)
-        )
-        coarse = time.perf_counter()
-        hits = search(
-            wrist,
-            vectors.get(request.region),
-            self._vectors[Region.WRIST],
-            self._vectors[request.region],
-            mode=request.mode,
-            pool=request.pool,
-            k=request.k,
-            allowed_N=mask,
-            shortlist=shortlist,
-        )
-        done = time.perf_counter()
-        columns = (hits.rows, hits.stage1_ranks, hits.global_scores, hits.region_scores)
-        found = [self._hit(request.region, n, *values) for n, values in enumerate(zip(*columns, strict=True), 1)]
-        ms = {"filter": filtered - started, "coarse": coarse - filtered, "rerank": done - coarse}
-        gallery = len(self) if mask is None else int(mask.sum())
-        return SearchAnswer(found, "exact", hits.fallback, gallery, {n: 1e3 * s for n, s in ms.items()})
+        request = prepared.request
+        ranked = rank(part, prepared.mode, request.k, request.one_a_patient)
+        hits = part.take(ranked.at)
+        unlike = request.only_similar and self._unlike(prepared, hits)
+        if unlike:
+            hits, ranked = hits.take(np.arange(0)), type(ranked)(ranked.at[:0], ranked.stage1_ranks[:0])
+        merged = time.perf_counter()
+        found = self._hits(request.region, hits, ranked.stage1_ranks)
+        ms["rerank"], ms["metadata"] = 1e3 * (merged - started), 1e3 * (time.perf_counter() - merged)
+        return SearchAnswer(found, exactness, prepared.fallback, gallery, ms, unlike)
 
-    def _query(self, request: SearchRequest) -> Mapping[Region, np.ndarray]:
-        if request.exam_id is not None:
-            own = {r: self.vector(request.exam_id, r) for r in {Region.WRIST, request.region}}
-            return {r: v for r, v in own.items() if v is not None}
-        for region, vector in request.vectors.items():
-            if vector.shape != (self.dim,) or not abs(np.linalg.norm(vector) - 1) < NORM_TOLERANCE:
-                raise ValueError(f"the query's {region.words} vector must have unit norm and {self.dim} numbers")
-        return request.vectors
+    def _products(self, segment: Segment, batch: Sequence[Prepared]) -> dict[int, np.ndarray]:
+        """Return, by number of the query, its row of the matrix product over the vectors it scans."""
+        out: dict[int, np.ndarray] = {}
+        for region in Region:
+            asking = [i for i, p in enumerate(batch) if p.ask.scanned is region]
+            if asking and not segment.is_approximate(region):
+                rows = segment.products(np.stack([batch[i].ask.vector for i in asking]), region)
+                out |= dict(zip(asking, rows, strict=True))
+        return out
 
-    def _allowed(self, request: SearchRequest) -> np.ndarray | None:
-        """Return who may be a hit; a query exam leaves itself and its patient's others out."""
-        mask = allowed(self.exams, request.filters, request.region)
-        if request.exam_id is None:
-            return mask
-        patient = self.exam(request.exam_id)["patient_id"]
-        others = allowed(self.exams, Filters(exclude_exam=request.exam_id, exclude_patient=patient), request.region)
-        return others if mask is None or others is None else mask & others
+    def _unlike(self, prepared: Prepared, hits: Part) -> bool:
+        score = best_score(prepared.mode, hits)
+        threshold = self.description.thresholds.get(f"{prepared.mode.value}/{prepared.request.region.value}")
+        return threshold is not None and score < threshold
 
-    def _hit(self, region: Region, rank: int, row: int, stage1: int, seen: float, local: float) -> Hit:
-        exam = self.exams.slice(int(row), 1).to_pylist()[0]
-        return Hit(
-            exam_id=exam["exam_id"],
-            final_rank=rank,
-            stage1_rank=int(stage1) or None,
-            global_score=None if np.isnan(seen) else float(seen),
-            region_score=None if np.isnan(local) else float(local),
-            exam=exam,
-            box=_box(exam, region),
-        )
+    def _hits(self, region: Region, part: Part, stage1_ranks: np.ndarray) -> list[Hit]:
+        exams: dict[tuple[int, int], dict[str, Any]] = {}
+        for n in np.unique(part.places[:, 0]).tolist():
+            rows = part.places[part.places[:, 0] == n, 1]
+            exams |= {(n, row): exam for row, exam in zip(rows.tolist(), metadata(self.segments[n], rows), strict=True)}
+        out = []
+        columns = zip(part.places.tolist(), stage1_ranks, part.global_scores, part.region_scores, strict=True)
+        for final, ((n, row), stage1, seen, local) in enumerate(columns, 1):
+            exam = exams[n, row]
+            out.append(
+                Hit(
+                    exam_id=exam["exam_id"],
+                    final_rank=final,
+                    stage1_rank=int(stage1) or None,
+                    global_score=None if np.isnan(seen) else float(seen),
+                    region_score=None if np.isnan(local) else float(local),
+                    exam=exam,
+                    box=box_of(exam, region),
+                    lineage=self.description.sources.get(exam.get(SOURCE, ""), {}),
+                )
+            )
+        return out
 
-
-def _box(exam: Mapping[str, Any], region: Region) -> Box | None:
-    corners = exam[f"{region.value}_box"]
-    return Box(*corners) if corners else None
+    def _place(self, exam_id: str) -> tuple[Segment, int]:
+        for segment in self.segments:
+            row = segment.row(exam_id)
+            if row is not None:
+                return segment, row
+        raise KeyError(exam_id)
 
 
-def write_index(folder: str, exams: pa.Table, vectors: Mapping[Region, np.ndarray], encoder_digest: str) -> list[str]:
-    """Write an index's files and return their names.
+def open_segments(
+    description: Description, own: Path, folders: Mapping[str, Path], config: IndexConfig
+) -> list[Segment]:
+    """Open a run's segments.
 
     Args:
-        folder: its run folder.
-        exams: metadata, sorted by exam_id, one row an exam.
-        vectors: region -> (N, D) float32 unit norm, NaN rows where the region was not found.
-        encoder_digest: of the model that made them.
+        description: of the run.
+        own: the run's folder, where its tombstones are.
+        folders: segment -> local folder.
+        config: of the run.
     """
-    import faiss
+    dead = np.load(own / DEAD)
+    return [
+        Segment(folders[e.run], config, Kind(e.kind), dead[e.run] if e.run in dead else np.zeros(0, np.int64))
+        for e in description.segments
+    ]
 
-    if not pc.all(pc.equal(pc.sort_indices(exams["exam_id"]), pa.array(range(exams.num_rows), pa.uint64()))).as_py():
-        raise AssertionError("an index's exams must be sorted by exam_id: ties are decided by their order")
-    dim = vectors[Region.WRIST].shape[1]
-    flat = faiss.IndexFlatIP(dim)
-    flat.add(np.nan_to_num(vectors[Region.WRIST], nan=0.0))
-    with tempfile.TemporaryDirectory() as scratch:
-        pq.write_table(exams, os.path.join(scratch, METADATA))
-        for region, array in vectors.items():
-            np.save(os.path.join(scratch, f"{region.value}.npy"), np.ascontiguousarray(array, np.float32))
-        np.save(os.path.join(scratch, FOUND), np.stack([~np.isnan(vectors[r][:, 0]) for r in Region]))
-        faiss.write_index(flat, os.path.join(scratch, FAISS))
-        Path(scratch, DESCRIPTION).write_text(json.dumps({"dim": dim, "encoder_digest": encoder_digest}))
-        names = sorted(os.listdir(scratch))
-        for name in names:
-            storage.write_bytes(storage.join(folder, name), Path(scratch, name).read_bytes())
-    return names
+
+def _settings(run: storage.Manifest) -> IndexConfig:
+    return IndexConfig(**run.config.get("index", {}))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,10 @@ from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.job import Summary
 from wristmir_ray.models.encoder import Encoder, load_encoder, publish_pretrained
 from wristmir_ray.outputs import Output
+from wristmir_ray.retrieval.change import Change, difference
 from wristmir_ray.retrieval.config import RetrievalConfig
-from wristmir_ray.retrieval.index import NAME, write_index
+from wristmir_ray.retrieval.index import NAME, Index
+from wristmir_ray.retrieval.publishing import compact, publish_index, published_index, same_making
 from wristmir_ray.retrieval.stages import EmbedCrops, add_crop_id, drop_crop_id, keyed_embeddings
 from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings, vectors
 
@@ -39,16 +42,18 @@ def build(
 
 
 def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
-    """Embed every good crop, publish EMBEDDINGS, then the index over them.
+    """Embed every good crop, publish EMBEDDINGS, then the index over them; or only compact the published index.
 
     Args:
         config: settings.
         load: (root, run id) -> encoder; a test passes a fake.
 
     Raises:
-        NotPublished: crops, exams, regions or the encoder are missing.
+        NotPublished: crops, exams, regions or the encoder are missing; the index, where it is to be compacted.
         ConfigError: no exam is left to index; the weights of a chosen encoder are missing.
     """
+    if config.compact:
+        return _compact(config)
     started = time.monotonic()
     inputs = {t.name: storage.published(config.root, t.name).run_id for t in (EXAMS, REGIONS, CROPS)}
     encoder = (
@@ -60,13 +65,12 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
     lineage = {**inputs, EMBEDDINGS: embed.run_id}
     with suppress(NotPublished):  # an archive without reports can be searched; its hits have no captions
         lineage[CAPTIONS.name] = storage.published(config.root, CAPTIONS.name).run_id
-    code = keys.code_version("retrieval", "search")
-    run_id = keys.run_id(NAME, {}, lineage, code)
+    planned = _planned(config, lineage, encoder.run_id)
     embedded = storage.find_run(config.root, EMBEDDINGS, embed.run_id)
-    index = storage.find_run(config.root, NAME, run_id)
+    index = _finished(config.root, planned)
     if embedded and index:
         storage.point_to(config.root, EMBEDDINGS, embed.run_id)
-        storage.point_to(config.root, NAME, run_id)
+        storage.point_to(config.root, NAME, index.run_id)
         return _summary(config, embedded, index, skipped=True)
     model = load(config.root, encoder.run_id)
     summary = tablerun.run_tables(
@@ -78,8 +82,46 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
         names=[EMBEDDINGS],
     )
     embedded = storage.published(config.root, EMBEDDINGS, embed.run_id)
-    index = _publish_index(config, run_id, code, lineage, encoder.run_id, model, started)
+    index = _publish_index(config, planned, model, started)
     return _summary(config, embedded, index, resumed=summary.resumed_rows)
+
+
+def _planned(config: RetrievalConfig, lineage: dict[str, str], encoder_run: str) -> storage.Manifest:
+    """Return the manifest of the run to be written, as far as it is known before.
+
+    Its id does not depend on the run it is a change of: the answers do not.
+    """
+    code = keys.code_version("retrieval", "search")
+    settings = {"index": config.index.model_dump(mode="json")}
+    crops = storage.published(config.root, CROPS.name, lineage[CROPS.name])
+    return storage.Manifest(
+        name=NAME,
+        run_id=keys.run_id(NAME, settings, lineage, code),
+        job=JOB,
+        inputs=lineage,
+        models={"encoder": encoder_run, **crops.models},
+        code=code,
+        config=config.resolved(),
+    )
+
+
+def _finished(root: str, planned: storage.Manifest) -> storage.Manifest | None:
+    """Return a run that answers as the planned one would: the published one, also when compacted, or an older one."""
+    with suppress(NotPublished):
+        current = storage.published(root, NAME)
+        inputs = {n: r for n, r in current.inputs.items() if n != NAME}
+        same = (current.code, current.config.get("index")) == (planned.code, planned.config["index"])
+        if same and inputs == planned.inputs and current.models == planned.models and current.job == planned.job:
+            return current
+    return storage.find_run(root, NAME, planned.run_id)
+
+
+def _compact(config: RetrievalConfig) -> Summary:
+    before = storage.published(config.root, NAME)
+    after = compact(config.root)
+    facts = {"exams": after.rows, **after.metrics}
+    skipped = after.run_id == before.run_id
+    return Summary(JOB, {NAME: after.run_id}, rows=after.rows, skipped=skipped, seconds=after.seconds, facts=facts)
 
 
 def _embed_run(config: RetrievalConfig, crops_run: str, encoder_run: str) -> tablerun.TableRun:
@@ -125,37 +167,27 @@ def _of_splits(batch: pa.Table, splits: list[str]) -> pa.Table:
 
 
 def _publish_index(
-    config: RetrievalConfig,
-    run_id: str,
-    code: str,
-    lineage: dict[str, str],
-    encoder_run: str,
-    model: Encoder,
-    started: float,
+    config: RetrievalConfig, planned: storage.Manifest, model: Encoder, started: float
 ) -> storage.Manifest:
-    rows = storage.read_table(config.root, embeddings(model.dim), lineage[EMBEDDINGS])
-    exams = _metadata(config.root, lineage, rows)
+    rows = storage.read_table(config.root, embeddings(model.dim), planned.inputs[EMBEDDINGS])
+    exams = _metadata(config.root, planned.inputs, rows)
     arrays = {r: _dense(rows, r, exams["exam_id"], model.dim) for r in Region}
-    folder = storage.run_uri(config.root, NAME, run_id)
-    files = write_index(folder, exams, arrays, model.digest)
-    found = {f"with_{r.value}": int((~np.isnan(a[:, 0])).sum()) for r, a in arrays.items()}
-    crops = storage.published(config.root, CROPS.name, lineage[CROPS.name])
-    return storage.publish(
-        config.root,
-        storage.Manifest(
-            name=NAME,
-            run_id=run_id,
-            job=JOB,
-            rows=exams.num_rows,
-            files=files,
-            inputs=lineage,
-            models={"encoder": encoder_run, **crops.models},
-            code=code,
-            config=config.resolved(),
-            metrics={"digest": model.digest, "dim": model.dim, **found},
-            seconds=time.monotonic() - started,
-        ),
-    )
+    manifest = replace(planned, seconds=time.monotonic() - started)
+    parent = published_index(config.root) if config.update else None
+    if parent and parent.encoder_digest == model.digest and same_making(config.root, parent.run, planned, [CROPS.name]):
+        changed = difference(parent, exams, arrays)
+        if _small(config, parent, changed):
+            added = changed.exams, changed.vectors
+            return publish_index(config.root, manifest, *added, model.digest, parent, changed.dead)
+    return publish_index(config.root, manifest, exams, arrays, model.digest)
+
+
+def _small(config: RetrievalConfig, parent: Index, changed: Change) -> bool:
+    """Return whether a change is worth a segment of its own, rather than one new segment of all."""
+    stored = sum(e.rows for e in parent.description.segments) + changed.exams.num_rows
+    left = sum(len(changed.dead[e.run]) < e.rows for e in parent.description.segments)
+    few = left + bool(changed.exams.num_rows) <= config.max_segments
+    return few and left > 0 and changed.deaths <= config.max_dead_share * stored
 
 
 def _metadata(root: str, runs: dict[str, str], rows: pa.Table) -> pa.Table:

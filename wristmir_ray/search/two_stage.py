@@ -1,20 +1,15 @@
 """Coarse to fine: whole wrists choose the pool, one region orders it."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
-from wristmir_ray.search.coarse import scores, top
-from wristmir_ray.search.rerank import rerank
+from wristmir_ray.search.coarse import scores, scores_at, top
+from wristmir_ray.search.merge import Mode, Part, gather, rank
+from wristmir_ray.search.scan import Best, best
 
-
-class Mode(StrEnum):
-    """How candidates are ranked (WristMIR §3.2, App. F)."""
-
-    TWO_STAGE = "two_stage"
-    GLOBAL = "global"
-    REGION = "region"
+NO_QUERY_REGION = "query_region_not_found"
+"""The query has no embedding of the region: hits stand in stage-1 order (WristMIR §3.2)."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +28,19 @@ class Hits:
     """Why the region did not order the hits as asked; null when it did."""
 
 
-NO_QUERY_REGION = "query_region_not_found"
-"""The query has no embedding of the region: hits stand in stage-1 order (WristMIR §3.2)."""
+def plan(mode: Mode, has_global: bool, has_region: bool) -> tuple[Mode, str | None]:
+    """Return the mode that a query can be ranked in, and why it is not the one asked for, or None.
+
+    Raises:
+        ValueError: no query embedding that the mode could use.
+    """
+    if mode is Mode.REGION and has_region:
+        return mode, None
+    if not has_global:
+        raise ValueError("a search needs the query's whole-wrist embedding, or mode region and its region's")
+    if mode is not Mode.GLOBAL and not has_region:
+        return Mode.GLOBAL, NO_QUERY_REGION
+    return mode, None
 
 
 def search(
@@ -65,7 +71,7 @@ def search(
         k: hits wanted.
         allowed_N: (N,) bool; hits are always a subset of it.
         shortlist: ascending rows known to hold the result of the scan over the gallery (by whole
-            wrist; in mode region by the region): FAISS or `shortlists` gives them; default all rows.
+            wrist; in mode region by the region), as `shortlists` gives them; default all rows.
 
     Raises:
         ValueError: no query embedding that the mode could use.
@@ -73,48 +79,48 @@ def search(
     References:
         WristMIR §3.2, Eq. 3 and 4, App. F.
     """
-    by_region = mode is Mode.REGION and query_region_D is not None
-    if not by_region and query_global_D is None:
-        raise ValueError("a search needs the query's whole-wrist embedding, or mode region and its region's")
-    fallback = NO_QUERY_REGION if query_region_D is None and mode is not Mode.GLOBAL else None
-    if by_region and query_region_D is not None:
-        region_N = _scores_of(query_region_D, gallery_region_ND, shortlist)
-        return _region_only(query_global_D, gallery_global_ND, region_N, k, allowed_N)
-    assert query_global_D is not None
-    global_N = _scores_of(query_global_D, gallery_global_ND, shortlist)
-    candidates = top(global_N, pool if mode is Mode.TWO_STAGE else k, allowed_N)
-    ranks = np.arange(1, len(candidates) + 1)
-    region_P = np.full(len(candidates), np.nan, np.float32)
-    if query_region_D is not None:
-        region_P = scores(query_region_D, gallery_region_ND[candidates])
-    order = rerank(region_P, candidates)[:k] if mode is Mode.TWO_STAGE else np.arange(min(k, len(candidates)))
-    rows = candidates[order]
-    return _checked(Hits(rows, global_N[rows], region_P[order], ranks[order], fallback), allowed_N)
+    ranked, fallback = plan(mode, query_global_D is not None, query_region_D is not None)
+    by_region = ranked is Mode.REGION
+    query = query_region_D if by_region else query_global_D
+    assert query is not None
+    gallery_ND = gallery_region_ND if by_region else gallery_global_ND
+    wanted = pool if ranked is Mode.TWO_STAGE else k
+    if shortlist is None:
+        found = best(query, gallery_ND, wanted, allowed_N)
+    else:
+        full = scores_at(query, gallery_ND, shortlist)
+        order = top(full, wanted, None if allowed_N is None else allowed_N[shortlist])
+        found = Best(shortlist[order], full[order], False)
+    part = candidates(found, by_region, query_global_D, query_region_D, gallery_global_ND, gallery_region_ND)
+    hits = rank(gather([part], ranked, wanted), ranked, k)
+    part = part.take(hits.at)
+    return checked(Hits(part.ids, part.global_scores, part.region_scores, hits.stage1_ranks, fallback), allowed_N)
 
 
-def _scores_of(query_D: np.ndarray, gallery_ND: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-    """Return scores of all rows, NaN outside `rows`."""
-    if rows is None:
-        return scores(query_D, gallery_ND)
-    out = np.full(len(gallery_ND), np.nan, np.float32)
-    out[rows] = scores(query_D, gallery_ND[rows])
-    return out
-
-
-def _region_only(
+def candidates(
+    found: Best,
+    by_region: bool,
     query_global_D: np.ndarray | None,
+    query_region_D: np.ndarray | None,
     gallery_global_ND: np.ndarray,
-    region_N: np.ndarray,
-    k: int,
-    allowed_N: np.ndarray | None,
-) -> Hits:
-    rows = top(region_N, k, allowed_N)
-    nothing = np.full(len(rows), np.nan, np.float32)
-    seen = nothing if query_global_D is None else scores(query_global_D, gallery_global_ND[rows])
-    return _checked(Hits(rows, seen, region_N[rows], np.zeros(len(rows), np.int64)), allowed_N)
+    gallery_region_ND: np.ndarray,
+) -> Part:
+    """Return the rows that a scan found with both their scores; ids are rows, patients are none.
+
+    Args:
+        found: what the scan found, by the region if `by_region`, else by whole wrist.
+        by_region: which of the two scores it gave.
+        query_global_D, query_region_D, gallery_global_ND, gallery_region_ND: as in `search`.
+    """
+    other, gallery_ND = (query_global_D, gallery_global_ND) if by_region else (query_region_D, gallery_region_ND)
+    unknown = np.full(len(found.rows), np.nan, np.float32)
+    beside = unknown if other is None else scores(other, np.take(gallery_ND, found.rows, axis=0))
+    seen, local = (beside, found.scores) if by_region else (found.scores, beside)
+    nobody = np.zeros(len(found.rows), np.int64)
+    return Part(found.rows, nobody, seen, local, np.stack([nobody, found.rows], axis=1))
 
 
-def _checked(hits: Hits, allowed_N: np.ndarray | None) -> Hits:
+def checked(hits: Hits, allowed_N: np.ndarray | None) -> Hits:
     """Refuse to hand out a row that the filter forbids, whatever found it."""
     if allowed_N is not None and not allowed_N[hits.rows].all():
         raise AssertionError("a search returned a row that its filter forbids")

@@ -70,6 +70,20 @@ def test_what_published_runs_were_made_from_stays(root: str) -> None:
     assert again.facts["deleted_runs"] == again.facts["deleted_work"] == []
 
 
+def test_what_a_run_adds_to_stays_for_its_files_alone(root: str) -> None:
+    """Segments of an index lie where they were written; the crops behind an earlier run are not needed for that."""
+    line(root)
+    publish(root, "index", "i2", 7, inputs={"crops": "c2", "index": "i1"})
+    publish(root, "index", "i3", 8, inputs={"crops": "c2", "index": "i2"})
+    run(config(root))
+    assert {r for r in there(root) if r.startswith("index")} == {"index i1", "index i2", "index i3"}
+    with pytest.raises(NotPublished):
+        storage.published(root, "crops", "c1")
+    publish(root, "index", "i4", 9, inputs={"crops": "c2"})
+    run(config(root))
+    assert {r for r in there(root) if r.startswith("index")} == {"index i4"}
+
+
 def test_the_latest_others_stay_with_what_they_were_made_from(root: str) -> None:
     line(root)
     kept = needed(root, find_runs(root), keep=1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wristmir_ray.anatomy import FractureType, Region, Sex, Side, View
-from wristmir_ray.retrieval.filters import Filters, allowed
+from wristmir_ray.retrieval.filters import Columns, Filters
 
 BONE = Region.DISTAL_RADIUS
 _DAYS = [datetime.date(2020, 1, d) for d in range(1, 6)]
@@ -64,7 +64,7 @@ def _satisfies(exam_id: str, row: dict[str, Any], f: Filters) -> bool:
 
 @given(exams, filters)
 def test_the_mask_is_what_each_exam_satisfies(rows: list[dict[str, Any]], wanted: Filters) -> None:
-    mask = allowed(_table(rows), wanted, BONE)
+    mask = Columns(_table(rows)).allowed(wanted, BONE)
     expected = [_satisfies(f"e{i}", row, wanted) for i, row in enumerate(rows)]
     if mask is None:
         assert wanted == Filters()
@@ -81,6 +81,6 @@ def test_no_filter_is_forgotten(name: str) -> None:
     chosen = {"age_min_years": age[1], "age_max_years": age[0], "date_from": day[1], "date_to": day[0]}
     chosen |= {"fracture_type": FractureType.BUCKLE, "exclude_patient": "p0", "exclude_exam": "e0"}
     wanted = Filters(**{name: chosen.get(name, _VALUES.get(name, [None])[0])})
-    mask = allowed(_table([row, other]), wanted, BONE)
+    mask = Columns(_table([row, other])).allowed(wanted, BONE)
     assert mask is not None
     assert sorted(mask.tolist()) == [False, True]

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
 from wristmir_ray.errors import IndexMismatch, NotPublished
-from wristmir_ray.retrieval.coarse_faiss import SLACK, CoarseScan
 from wristmir_ray.retrieval.filters import Filters
-from wristmir_ray.retrieval.index import FAISS, Index, SearchRequest, write_index
+from wristmir_ray.retrieval.index import Index, SearchRequest
+from wristmir_ray.retrieval.writing import Making, write_index
 from wristmir_ray.search import Mode, search
-from wristmir_ray.search.coarse import scores, top
 
 EXAMS, DIM = 500, 24
 
@@ -52,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[Region, n
         exams |= {f"{region.value}_{c}": pa.nulls(EXAMS, pa.string()) for c in ("caption", "presence", "healing")}
         exams |= {f"{region.value}_fracture_type": pa.array(rng.choice(["buckle", "transverse"], EXAMS))}
     table = pa.table(exams)
-    names = write_index(storage.run_uri(root, "index", "i1"), table, vectors, "digest-of-encoder")
+    names = write_index(storage.run_uri(root, "index", "i1"), table, vectors, Making("digest-of-encoder"))
     storage.publish(root, storage.Manifest("index", "i1", "test", EXAMS, files=names))
     return root, vectors, table
 
@@ -153,29 +152,15 @@ def test_a_query_that_is_no_unit_vector_is_refused(
         index.search(SearchRequest(Region.DISTAL_ULNA, vectors={Region.WRIST: spoil(good)}))
 
 
-def test_faiss_reads_a_part_of_the_archive_and_misses_nothing(
-    world: tuple[str, dict[Region, np.ndarray], pa.Table],
-) -> None:
-    """The shortlist of the scan is short, and holds the exact top k of numpy."""
-    root, vectors, _ = world
-    scan = CoarseScan(Path(storage.run_uri(root, "index", "i1")) / FAISS, ~np.isnan(vectors[Region.WRIST][:, 0]))
-    rng = np.random.default_rng(5)
-    for _ in range(50):
-        query = rng.normal(size=DIM).astype(np.float32)
-        query /= np.linalg.norm(query)
-        allowed = rng.random(EXAMS) < rng.choice([0.3, 1.0])
-        rows = scan.shortlist(query, 10, allowed)
-        assert len(rows) == 10 + SLACK
-        assert set(top(scores(query, vectors[Region.WRIST]), 10, allowed)) <= set(rows)
-        assert allowed[rows].all()
-
-
 def test_an_index_of_an_earlier_layout_is_named(
     world: tuple[str, dict[Region, np.ndarray], pa.Table], tmp_path: Path
 ) -> None:
-    storage.publish(str(tmp_path), storage.Manifest("index", "old", "test", files=["exams.parquet"]))
-    with pytest.raises(NotPublished, match="build_index"):
-        Index.load(str(tmp_path))
+    for run_id, files in (("oldest", ["exams.parquet"]), ("old", ["exams.parquet", "found.npy", "index.json"])):
+        storage.publish(str(tmp_path), storage.Manifest("index", run_id, "test", files=files))
+        folder = storage.run_uri(str(tmp_path), "index", run_id)
+        storage.write_bytes(storage.join(folder, "index.json"), b'{"dim": 512, "encoder_digest": "e"}')
+        with pytest.raises(NotPublished, match=f"{run_id} .*earlier layout; run jobs/build_index"):
+            Index.load(str(tmp_path))
 
 
 def test_another_encoder_is_refused(world: tuple[str, dict[Region, np.ndarray], pa.Table]) -> None:
@@ -195,4 +180,13 @@ def test_a_missing_bone_is_no_vector(world: tuple[str, dict[Region, np.ndarray],
 def test_an_unsorted_index_is_not_written(tmp_path: Path) -> None:
     exams = pa.table({"exam_id": ["b", "a"]})
     with pytest.raises(AssertionError, match="sorted"):
-        write_index(str(tmp_path), exams, {r: np.zeros((2, 4), np.float32) for r in Region}, "d")
+        write_index(str(tmp_path), exams, {r: np.zeros((2, 4), np.float32) for r in Region}, Making("d"))
+
+
+def test_vectors_that_are_not_of_unit_norm_are_not_indexed(
+    world: tuple[str, dict[Region, np.ndarray], pa.Table], tmp_path: Path
+) -> None:
+    _, vectors, exams = world
+    longer = {**vectors, Region.DISTAL_ULNA: vectors[Region.DISTAL_ULNA] * np.float32(1.01)}
+    with pytest.raises(ValueError, match="distal ulna vectors must have unit norm"):
+        write_index(str(tmp_path), exams, longer, Making("d"))

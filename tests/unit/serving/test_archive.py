@@ -11,7 +11,7 @@ from tests.conftest import REPO
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
 from wristmir_ray.errors import IndexMismatch, NotPublished
-from wristmir_ray.retrieval.index import write_index
+from wristmir_ray.retrieval.writing import Making, write_index
 from wristmir_ray.schemas import CROPS, conform
 from wristmir_ray.search import Mode
 from wristmir_ray.serving import api, check
@@ -41,7 +41,7 @@ def publish_index(root: str, run_id: str = "r1", crops: str = "r1", digest: str 
         if region is not Region.WRIST:
             vectors[region][5] = np.nan
     rows = [_metadata(i, e) for i, e in enumerate(EXAMS)]
-    files = write_index(storage.run_uri(root, "index", run_id), pa.Table.from_pylist(rows), vectors, digest)
+    files = write_index(storage.run_uri(root, "index", run_id), pa.Table.from_pylist(rows), vectors, Making(digest))
     models = {"encoder": "r1", "roi_detector": "r1", "bone_detector": "r1"}
     publish(root, "index", run_id, files=files, inputs={"crops": crops}, models=models, metrics={"digest": digest})
 
