@@ -19,6 +19,9 @@ class TargetConfig(Section):
     weights: str | None = Field(
         None, description="local .pt file to start from (trusted: it is a pickle); the paper starts from COCO"
     )
+    train_images: int | None = Field(
+        None, ge=1, description="of the chosen training exams, how many this detector learns from; null = all"
+    )
     image_size: int = Field(160, ge=64, multiple_of=32, description="side of the network's square input, px")
     epochs: int = Field(12, ge=1, description="epochs at most")
     stop_map50: float = Field(0.99, gt=0, description="validation mAP50 from which training ends early; above 1: never")

@@ -48,7 +48,7 @@ detector's training."""
 
 
 def choose_exams(config: DetectionConfig) -> pa.Table:
-    """Return the exams to learn from: exam_id, source_uri, split, boxes (region, corners, whether in shares).
+    """Return the exams to learn from: exam_id, source_uri, split, boxes (region, corners, whether in shares), targets.
 
     Good exams of the train and val splits whose `source_uri` ends in a file of the boxes table; of
     each split a fixed random part (by hash of seed and exam id, so that an archive gives the same
@@ -65,8 +65,18 @@ def choose_exams(config: DetectionConfig) -> pa.Table:
         known = [e | {"boxes": b} for e in exams if e["split"] == split and (b := _of(e["source_uri"], boxes))]
         if not known:
             raise ConfigError(f"no exam of the {split} split has a box in {config.boxes}: its `file` must end a source")
-        chosen += sorted(known, key=lambda e: keys.digest(str(config.seed), e["exam_id"]))[:limit]
+        drawn = sorted(known, key=lambda e: keys.digest(str(config.seed), e["exam_id"]))[:limit]
+        chosen += [e | {"targets": _learners(config, split, i)} for i, e in enumerate(drawn)]
     return pa.Table.from_pylist(chosen)
+
+
+def _learners(config: DetectionConfig, split: Split, place: int) -> list[Target]:
+    """Return the detectors that learn from, or are judged on, the exam in this place of its split."""
+    return [
+        target.target
+        for target in (config.roi, config.bones)
+        if split is not Split.TRAIN or target.train_images is None or place < target.train_images
+    ]
 
 
 _Boxes = list[dict[str, object]]

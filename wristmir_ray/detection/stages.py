@@ -25,7 +25,7 @@ LEAST_ROWS = 60
 def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
     """Decode, cut and shrink one batch of exams.
 
-    Columns: exam_id, source_uri, split, boxes -> SAMPLES. 1:1.
+    Columns: exam_id, source_uri, split, boxes, targets -> SAMPLES. 1:1; null where a target takes none.
     Rejects: source_unreadable, and those of `imaging.decode`.
     """
     import cv2
@@ -40,12 +40,13 @@ def _prepare(row: Mapping[str, Any], config: DetectionConfig) -> dict[str, Any]:
         gray = decode(read_source(row["source_uri"]), config.decode).gray
         truth = [_truth(b, *gray.shape) for b in row["boxes"]]
         rng = np.random.default_rng(int(keys.digest("jitter", str(config.seed), row["exam_id"])[:12], 16))
-        return {
-            **key,
+        made = {
             "roi": sample(gray, truth, "roi", config),
             "bones": bone_sample(gray, truth, config, rng),
             "empty": empty_sample(gray, truth, config, rng) if row["split"] == Split.TRAIN else None,
         }
+        wanted = {*row["targets"], *(["empty"] if "roi" in row["targets"] else [])}
+        return {**key, **{name: value for name, value in made.items() if name in wanted}}
     except Exception as e:
         return {**key, **reject_columns(e, STAGE)}
 

@@ -124,7 +124,13 @@ def exams_batch(folder: Path) -> pa.Table:
     (folder / "good.png").write_bytes(encode_png(picture()))
     (folder / "cut.png").write_bytes(encode_png(picture())[:300])
     rows = [
-        {"exam_id": n, "source_uri": str(folder / f"{n}.png"), "split": "train", "boxes": labels()}
+        {
+            "exam_id": n,
+            "source_uri": str(folder / f"{n}.png"),
+            "split": "train",
+            "boxes": labels(),
+            "targets": ["roi", "bones"],
+        }
         for n in ("good", "cut", "gone")
     ]
     return pa.Table.from_pylist(rows)
@@ -182,6 +188,17 @@ def test_exams_are_chosen_by_split_box_and_seed(tmp_path: Path) -> None:
     seen = {e["exam_id"] for s in range(20) for e in choose_exams(config.with_(seed=s)).to_pylist()}
     assert seen == {"a", "b", "c", "d", "e"}
     assert choose_exams(config).equals(choose_exams(config))
+
+
+def test_a_detector_may_learn_from_some_of_the_exams_and_is_judged_on_all(tmp_path: Path) -> None:
+    splits = {"a": "train", "b": "train", "d": "val", "e": "val", "z": "train"}
+    config = archive(tmp_path, splits).with_(roi={"target": "roi", "train_images": 1}, val_images=2)
+    targets = [e["targets"] for e in choose_exams(config).to_pylist()]
+    assert targets == [["roi", "bones"], ["bones"], ["roi", "bones"], ["roi", "bones"]]
+    few = exams_batch(tmp_path).slice(0, 1).set_column(4, "targets", pa.array([["bones"]]))
+    (row,) = prepare_samples(few, config=config.with_(empty_share=1.0)).to_pylist()
+    assert (row["roi"], row["empty"]) == (None, None)
+    assert row["bones"]["classes"] == [0, 2]
 
 
 def test_labels_without_extension_and_in_shares_find_their_image(tmp_path: Path) -> None:
