@@ -10,7 +10,7 @@ def scores(query_D: np.ndarray, gallery_ND: np.ndarray) -> np.ndarray:
     """Return cosine similarities, one row at a time in effect: a score depends on no other row.
 
     `einsum` sums each contiguous row in the same order whatever N is; a BLAS product may not, and
-    results would then depend on batch and shard sizes. It also reads memory as fast as FAISS does.
+    results would then depend on batch and shard sizes. It takes 1.2 to 1.3 times what FAISS's brute force does.
 
     Args:
         query_D: (D,) float32, unit norm.
