@@ -58,6 +58,12 @@ class SearchParameters(Filters):
     mode: Mode = Field(Mode.TWO_STAGE, description="how candidates are ranked")
     pool: int = Field(100, ge=1, le=10_000, description="candidates that the first stage passes on")
     k: int = Field(10, ge=1, le=1_000, description="hits wanted")
+    one_a_patient: bool = Field(False, description="of each patient the best hit alone")
+    only_similar: bool = Field(
+        False,
+        description="no hits where the best is less like the query than all but a promised share of the archive's own "
+        "exams are like another patient's; for images and exams, not for texts",
+    )
 
     @model_validator(mode="after")
     def _pool_holds_the_hits(self) -> Self:
@@ -154,6 +160,7 @@ class Hit(Shape):
     findings: list[RegionFinding]
     caption: str | None = Field(description="what the report said of the asked region")
     box: PixelBox | None = Field(description="the asked region in the hit's image")
+    lineage: dict[str, str] = Field({}, description="what made the exam's vectors and findings")
 
 
 class Lineage(Shape):
@@ -176,6 +183,7 @@ class SearchAnswer(Shape):
     gallery: int = Field(description="exams of the archive that the filters allow")
     exactness: str = Field(description="exact, certified, or approximate with its measured recall")
     fallback: str | None = Field(description="why the second stage was not used as asked; null when it was")
+    no_similar_case: bool = Field(False, description="the hits were left out: none is like the query (`only_similar`)")
     query_boxes: dict[Region, PixelBox] = Field({}, description="regions found in the uploaded image, in its pixels")
     stage_ms: dict[str, float] = Field(description="milliseconds a stage")
     lineage: Lineage

@@ -59,6 +59,8 @@ class Archive:
                 vectors=query.vectors,
                 exam_id=query.exam_id,
                 filters=_filters(p),
+                one_a_patient=p.one_a_patient,
+                only_similar=p.only_similar,
             )
         )
         return api.SearchAnswer(
@@ -69,6 +71,7 @@ class Archive:
             gallery=found.gallery,
             exactness=found.exactness,
             fallback=found.fallback,
+            no_similar_case=found.no_similar_case,
             stage_ms=dict(found.stage_ms),
             lineage=self._pins.lineage,
         )
@@ -140,4 +143,5 @@ def _hit(hit: retrieval.Hit, region: Region) -> api.Hit:
         findings=_findings(hit.exam),
         caption=hit.exam[f"{region.value}_caption"],
         box=None if box is None else pixel_box(box),
+        lineage=dict(hit.lineage),
     )

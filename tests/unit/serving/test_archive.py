@@ -124,6 +124,24 @@ def test_filters_reach_the_search(archive: Archive) -> None:
     assert ask(archive, EXAMS[0], fracture_type="avulsion").hits == []
 
 
+def test_one_hit_a_patient(archive: Archive) -> None:
+    every, one = (ask(archive, EXAMS[0], mode="global", one_a_patient=only) for only in (False, True))
+    assert [len(every.hits), len(one.hits)] == [4, 2]  # two patients beside its own
+    best = {EXAMS.index(h.exam_id) // 2: h.exam_id for h in reversed(every.hits)}
+    assert {h.exam_id for h in one.hits} == set(best.values())
+
+
+def test_no_similar_case_is_an_answer(archive: Archive) -> None:
+    thresholds = archive._index.description.thresholds
+    assert isinstance(thresholds, dict)
+    thresholds["two_stage/distal_radius"] = 1.1  # nothing is so similar
+    for only_similar in (False, True):
+        found = ask(archive, EXAMS[0], only_similar=only_similar)
+        assert (found.no_similar_case, len(found.hits)) == (only_similar, 0 if only_similar else 4)
+    thresholds["two_stage/distal_radius"] = -1.1
+    assert ask(archive, EXAMS[0], only_similar=True).hits
+
+
 def test_unknown_exams_and_missing_regions_are_problems(archive: Archive) -> None:
     unknown = "f" * 32
     query = Query(api.SearchParameters(), exam_id=unknown)
