@@ -4,6 +4,8 @@ Ray wraps it in errors of its own, some with pages of frames and advice about it
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 
@@ -12,6 +14,18 @@ from wristmir_ray.errors import WorkerFails, WristmirError
 
 _ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)(:|$)")
 _LONGEST_REASON = 300
+
+
+@contextmanager
+def told_as_ours() -> Iterator[None]:
+    """Raise what Ray has wrapped as the error of this package that it is, in one line."""
+    try:
+        yield
+    except Exception as e:
+        ours = on_purpose(e)
+        if ours is None:
+            raise
+        raise ours from None
 
 
 def on_purpose(error: BaseException) -> WristmirError | None:

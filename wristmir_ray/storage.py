@@ -152,6 +152,15 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     )
 
 
+def stamp(uri: str) -> str:
+    """Return what changes with an object: its size and time of change; FileNotFoundError where it is gone."""
+    fs, path = filesystem(uri)
+    found = fs.get_file_info(path)
+    if found.size is None:
+        raise FileNotFoundError(f"{path} is gone; run the job that makes it again")
+    return f"{found.size} {found.mtime_ns}"
+
+
 def total_bytes(uris: Sequence[str]) -> int:
     """Return the size of these objects of one place together; FileNotFoundError where one is gone."""
     if not uris:

@@ -18,8 +18,8 @@ def first_line(source: str) -> str:
 
 def test_the_architecture_page_has_one_line_a_file() -> None:
     page = (PACKAGE / "README.md").read_text()
-    listed = dict(re.findall(r"^- `([\w/]+\.py)` (.+)$", page, flags=re.MULTILINE))
-    assert listed == {str(p.relative_to(PACKAGE)): first_line(p.read_text()) for p in MODULES}
+    listed = re.findall(r"^- `([\w/]+\.py)` (.+)$", page, flags=re.MULTILINE)
+    assert sorted(listed) == sorted((str(p.relative_to(PACKAGE)), first_line(p.read_text())) for p in MODULES)
 
 
 def test_the_readme_names_every_job_and_every_target_there_is() -> None:

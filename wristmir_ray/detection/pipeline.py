@@ -17,6 +17,7 @@ from wristmir_ray.detection.labels import read_labels
 from wristmir_ray.detection.stages import prepare_samples
 from wristmir_ray.detection.trainer import Trained, train_target
 from wristmir_ray.errors import ConfigError
+from wristmir_ray.failures import told_as_ours
 from wristmir_ray.job import Summary
 from wristmir_ray.models.detector import BONE_DETECTOR, MODEL_FILE, ROI_DETECTOR, SPEC_FILE
 from wristmir_ray.schemas import EXAMS, conform
@@ -70,10 +71,11 @@ def _runs(config: DetectionConfig, targets: Mapping[str, TargetConfig]) -> dict[
     }
     shared = config.model_dump(mode="json", include={"seed", "train_images", "val_images", "decode", "iou_threshold"})
     cut = config.model_dump(mode="json", include={"enhance", "roi_margin", "roi_jitter"})
+    own = {"roi": {"empty_share": config.empty_share}, "bones": cut}
     code = keys.code_version("detection", "imaging", "models/detector", "models/letterbox", "models/networks")
     out = {}
     for name, target in targets.items():
-        settings = {**shared, "target": target.model_dump(mode="json"), **(cut if target.target == "bones" else {})}
+        settings = {**shared, "target": target.model_dump(mode="json"), **own[target.target]}
         models = {"weights": _file_digest(target.weights, "weights")} if target.weights else {}
         out[name] = tablerun.TableRun(JOB, config, settings, code, inputs, models)
     return out
@@ -90,7 +92,8 @@ def _samples(config: DetectionConfig) -> pa.Table:
     exams = choose_exams(config)
     size = config.prepare.batch_size
     blocks = [exams.slice(i, size) for i in range(0, exams.num_rows, size)]
-    prepared = build(ray.data.from_arrow(blocks), config).materialize()
+    with told_as_ours():
+        prepared = build(ray.data.from_arrow(blocks), config).materialize()
     whole = pa.concat_tables(ray.get(prepared.to_arrow_refs()))
     return conform({n: whole[n] for n in whole.column_names}, SAMPLES)
 
@@ -106,7 +109,8 @@ def _train(targets: Mapping[str, TargetConfig], samples: pa.Table, config: Detec
         name: task.remote(shared, target, config.seed, config.iou_threshold, threads, gpu)
         for name, target in targets.items()
     }
-    return dict(zip(running, ray.get(list(running.values())), strict=True))
+    with told_as_ours():
+        return dict(zip(running, ray.get(list(running.values())), strict=True))
 
 
 def _publish(root: str, manifest: storage.Manifest, trained: Trained) -> None:

@@ -179,7 +179,7 @@ def publish_pretrained(root: str, config: EncoderConfig, job: str) -> storage.Ma
     clip = clips.build(config)
     files = encoder_files(clip)
     card = json.loads(files[CARD])
-    run_id = keys.run_id("pretrained_encoder", {"digest": card["digest"]}, {}, "")
+    run_id = keys.run_id("pretrained_encoder", {"digest": card["digest"], "fixed_batch": config.fixed_batch}, {}, "")
     done = storage.find_run(root, NAME, run_id)
     if done:
         storage.point_to(root, NAME, run_id)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
 from wristmir_ray.schemas import CROPS, EXAMS, PREPROCESSED, REGIONS, conform
-from wristmir_ray.spill import EVERYTHING, dataset, key_ranges, within
+from wristmir_ray.spill import dataset, key_ranges, within
 from wristmir_ray.takeover import StillGood, settled
 
 ROWS_AN_EXAM = 100
@@ -33,8 +33,12 @@ def unchanged_exams(root: str, exams_run: str) -> StillGood:
         before = _exams(root, earlier.inputs[EXAMS.name], _SHAPED_BY)
         now = _exams(root, exams_run, [*_SHAPED_BY, "split"])
         same = {row["exam_id"]: row for row in now.join(before, _SHAPED_BY, join_type="left semi").to_pylist()}
-        for part in key_ranges(ROWS_AN_EXAM * len(same)) if same else [EVERYTHING]:
-            boxes, crops = (_read(root, table, earlier.run_id, within("exam_id", part)) for table in (REGIONS, CROPS))
+        if not same:
+            return
+        wanted = pc.field("exam_id").isin(list(same))
+        for part in key_ranges(ROWS_AN_EXAM * len(same)):
+            kept = within("exam_id", part) & wanted
+            boxes, crops = (_read(root, table, earlier.run_id, kept) for table in (REGIONS, CROPS))
             yield conform(_whole_exams(boxes, crops, same), PREPROCESSED)
 
     return rows

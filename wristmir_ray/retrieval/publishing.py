@@ -18,7 +18,8 @@ from wristmir_ray.retrieval.writing import Making, Sources, Vectors, write_index
 UPDATE = "update_index"
 """Job of a run that tables do not account for: the next build publishes what they say again."""
 TRIES = 4
-"""Of a compaction, each on the run that was published while the one before was written."""
+"""Of a change, each on the run that was published while the one before was written."""
+PAUSELESS = "the index is published by others without pause; change or compact it when no build runs"
 
 
 def publish_index(
@@ -57,6 +58,8 @@ def _write(
     started = time.monotonic()
     config = IndexConfig(**manifest.config.get("index", {}))
     folder = storage.run_uri(root, NAME, manifest.run_id)
+    if storage.find_run(root, NAME, manifest.run_id) is None:
+        storage.delete_tree(folder)  # an unpublished leftover of an earlier try may hold other segments' files
     made = Making(digest, config, _lineage(manifest, digest), sources or {})
     files = write_index(folder, exams, vectors, made, parent, dead)
     inputs = {n: r for n, r in manifest.inputs.items() if n != NAME}
@@ -84,12 +87,16 @@ def update(root: str, exams: pa.Table, vectors: Vectors, delete: Collection[str]
     Raises:
         NotPublished: there is no index. ConfigError: no exam would be left.
     """
-    index = Index.load(root)
-    changed = change(index, exams, vectors, delete)
     what = {"exams": _digest(exams), "vectors": _digest_vectors(vectors), "delete": ",".join(sorted(delete))}
-    run_id = keys.run_id(NAME, {}, {**what, NAME: index.run.run_id}, index.run.code)
-    manifest = replace(index.run, run_id=run_id, job=UPDATE, created="", seconds=0.0)
-    return publish_index(root, manifest, exams, vectors, index.encoder_digest, index, changed.dead)
+    for _ in range(TRIES):
+        index = Index.load(root)
+        changed = change(index, exams, vectors, delete)
+        run_id = keys.run_id(NAME, {}, {**what, NAME: index.run.run_id}, index.run.code)
+        manifest = replace(index.run, run_id=run_id, job=UPDATE, created="", seconds=0.0)
+        written = _write(root, manifest, exams, vectors, index.encoder_digest, index, changed.dead)
+        if storage.published(root, NAME).run_id == index.run.run_id:  # else it would undo what was published meanwhile
+            return storage.publish(root, written)
+    raise ConfigError(PAUSELESS)
 
 
 def compact(root: str) -> storage.Manifest:
@@ -112,7 +119,7 @@ def compact(root: str) -> storage.Manifest:
         written = _write(root, manifest, exams, vectors, index.encoder_digest, sources=index.description.sources)
         if storage.published(root, NAME).run_id == index.run.run_id:
             return storage.publish(root, written)
-    raise ConfigError("the index is published by others without pause; compact it when no build runs")
+    raise ConfigError(PAUSELESS)
 
 
 def same_making(root: str, run: storage.Manifest, other: storage.Manifest, tables: Collection[str]) -> bool:

@@ -59,11 +59,12 @@ def write_index(
         vectors: of the exams.
         made: with what.
         parent: the run whose segments stay; default none, and the run is one segment.
-        dead: segment of the parent -> all rows of it that are gone.
+        dead: segment of the parent -> rows of it that are gone now; those that were before stay so.
     """
     if np.any(np.asarray(pc.sort_indices(exams["exam_id"])) != np.arange(exams.num_rows)):
         raise AssertionError("an index's exams must be sorted by exam_id: ties are decided by their order")
-    config, dead = made.config, dead or {}
+    config = made.config
+    dead = {} if parent is None else _all_dead(parent, dead or {})
     run = folder.rstrip("/").rsplit("/", 1)[-1]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -93,6 +94,14 @@ def _calibrated(description: Description, segments: list[Segment], config: Index
     opened = Index(storage.Manifest(NAME, "", "calibration"), description, segments)
     thresholds = calibrate(opened, config.alpha, config.calibration_queries, config.pool)
     return replace(description, alpha=config.alpha, thresholds=thresholds)
+
+
+def _all_dead(parent: Index, dead: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return each segment's dead rows: those of the parent and the new ones."""
+    return {
+        e.run: np.union1d(np.flatnonzero(~s.live), np.asarray(dead.get(e.run, ()), np.int64))
+        for e, s in zip(parent.description.segments, parent.segments, strict=True)
+    }
 
 
 def _kept(parent: Index, dead: Mapping[str, np.ndarray]) -> list[tuple[Entry, Segment]]:

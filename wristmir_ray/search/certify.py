@@ -102,7 +102,7 @@ def choose(gallery_ND: np.ndarray, pool: int, seed: int = 0) -> np.ndarray | Non
     if len(sample_MD) < 4 * PROBES:
         return None
     turned_DD, dim = axes(sample_MD), sample_MD.shape[1]
-    k = max(1, round(pool * len(sample_MD) / len(found)))
+    k = min(len(sample_MD), max(1, round(pool * len(sample_MD) / len(found))))
     queries = sample_MD[rng.permutation(len(sample_MD))[:PROBES]]
     full_QM = queries @ sample_MD.T
     best, cost = None, WORTH

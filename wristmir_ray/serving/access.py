@@ -77,13 +77,16 @@ def read_keys(path: Path) -> list[StoredKey]:
         ConfigError: no such file, no list of keys, or two of one name.
     """
     try:
-        keys = _FILE.validate_python(yaml.safe_load(path.read_text()) or [])
+        stored = yaml.safe_load(path.read_text())
+        if stored is None:
+            raise ConfigError(f"API keys: {path.name} is empty; write [] where nobody is to have a key")
+        keys = _FILE.validate_python(stored)
     except OSError as e:
         raise ConfigError(f"API keys: {path.name}: {e.strerror}; make it with wristmir_ray.serving.access") from None
-    except yaml.YAMLError:
-        raise ConfigError(f"API keys: {path.name} is no YAML") from None
     except ValidationError as e:
         raise ConfigError(f"API keys: {path.name}: {describe(e)}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):  # no UTF-8, an impossible date, brackets without end
+        raise ConfigError(f"API keys: {path.name} is no YAML") from None
     names = [key.name for key in keys]
     if len(set(names)) < len(names):
         raise ConfigError(f"API keys: {path.name} names one of its keys twice; give each its own name")
@@ -105,8 +108,8 @@ class Keys:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._clock = path, clock
+        self._seen, self._checked = _stamp(path), clock()  # before it is read: a later change is seen
         self._keys = read_keys(path)
-        self._seen, self._checked = _stamp(path), clock()
 
     def caller(self, key: str) -> Caller | None:
         """Return whose key it is, or None. It is compared with every key, in time that tells nothing."""

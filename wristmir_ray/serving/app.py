@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
@@ -193,6 +193,8 @@ async def _value(response: DeploymentResponse, kind: type[T], timeout_s: float =
         raise ProblemError(problems.unavailable("busy", "too many requests wait; try again in a second")) from None
     except TimeoutError:
         raise ProblemError(problems.unavailable("not_ready", "a part of the service is not up")) from None
+    except RayTaskError as e:  # an exception of ours in a part: another try would meet it again
+        raise ProblemError(problems.internal()) from e
     except (RayServeException, RayError) as e:
         raise ProblemError(problems.unavailable("part_failed", "a part of the service did not answer")) from e
     if isinstance(value, api.Problem):

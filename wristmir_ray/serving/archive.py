@@ -50,6 +50,8 @@ class Archive:
         p = query.parameters
         if query.exam_id is not None and query.exam_id not in self._index:
             return problems.unknown_exam()
+        if not self._can_ask(query):
+            return problems.no_vector()
         found = self._index.search(
             retrieval.SearchRequest(
                 region=p.region,
@@ -75,6 +77,13 @@ class Archive:
             stage_ms=dict(found.stage_ms),
             lineage=self._pins.lineage,
         )
+
+    def _can_ask(self, query: Query) -> bool:
+        """Return whether a vector of the query is there: an exam may lack its wrist, an upload never does."""
+        if query.exam_id is None:
+            return bool(query.vectors)
+        wanted = {Region.WRIST, query.parameters.region}
+        return any(self._index.vector(query.exam_id, r) is not None for r in wanted)
 
     def summary(self) -> api.ArchiveSummary:
         """Return what can be searched."""

@@ -1,11 +1,11 @@
 """Many queries in one request: NDJSON in, NDJSON out, each line as soon as it is answered."""
 
 import asyncio
-import json
+import io
 import logging
 from collections.abc import AsyncIterator
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.meter import Meter
@@ -15,6 +15,9 @@ from wristmir_ray.serving.service import Graph, answer
 MEDIA_TYPE = "application/x-ndjson"
 AT_ONCE = 16
 """Queries of a batch that are under way: a batch must not keep others out."""
+
+MOST_LINES = 10_000
+"""Of a batch."""
 
 log = logging.getLogger(__name__)
 
@@ -27,20 +30,25 @@ async def answers(graph: Graph, body: bytes, meter: Meter) -> AsyncIterator[byte
         body: lines of `api.BatchQuery` in JSON.
         meter: counts what is answered.
     """
-    todo = ((n, line) for n, line in enumerate(body.splitlines(), 1) if line.strip())
-    running: set[asyncio.Task[api.BatchAnswer]] = set()
+    todo = ((n, line) for n, line in enumerate(io.BytesIO(body), 1) if line.strip())
+    running: set[asyncio.Task[bytes]] = set()
     try:
         while True:
             while len(running) < AT_ONCE and (given := next(todo, None)):
-                running.add(asyncio.ensure_future(_one(graph, *given, meter)))
+                running.add(asyncio.ensure_future(_line(graph, *given, meter)))
             if not running:
                 return
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                yield task.result().model_dump_json().encode() + b"\n"
+                yield task.result()
     finally:
         for task in running:
             task.cancel()
+
+
+async def _line(graph: Graph, line: int, text: bytes, meter: Meter) -> bytes:
+    found = await _one(graph, line, text, meter)
+    return found.model_dump_json().encode() + b"\n"
 
 
 async def _one(graph: Graph, line: int, text: bytes, meter: Meter) -> api.BatchAnswer:
@@ -61,11 +69,13 @@ async def _one(graph: Graph, line: int, text: bytes, meter: Meter) -> api.BatchA
     return api.BatchAnswer(line=line, id=query.id, answer=hits)
 
 
+class _Labelled(BaseModel):
+    id: str = Field(max_length=64)
+
+
 def _label(text: bytes) -> str | None:
     """Return the label of a line that is no query, where it has one."""
     try:
-        found = json.loads(text)
-    except ValueError:
+        return _Labelled.model_validate_json(text).id
+    except ValidationError:
         return None
-    label = found.get("id") if isinstance(found, dict) else None
-    return label if isinstance(label, str) and len(label) <= 64 else None

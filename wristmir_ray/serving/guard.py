@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wristmir_ray.serving import problems
@@ -22,6 +23,9 @@ OPEN = frozenset({"/healthz", "/readyz"})
 """Addresses that need no key and are not limited: probes of a balancer."""
 ROLES: Mapping[str, Role] = {"/metrics": Role.ADMIN}
 """Addresses that need more than reading."""
+
+NOT_ANSWERED = 499
+"""Status of a request whose sender was gone before it was answered."""
 
 _SENT_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
 _BEARER = "bearer "
@@ -58,34 +62,47 @@ class Guard:
             return
         request = _Request(scope, receive, send)
         try:
-            request.caller = self._caller(scope["path"], request.headers)
-            self._limit(scope["path"], request)
+            self._check(request)
             await self._app(scope, request.receive, request.send)
         except _Refused as e:
             found = problems.problem(e.status, e.code, e.detail)
             await problems.response(found, e.headers)(scope, receive, request.send)
+        except Exception as e:
+            log.error("a request failed", extra={"fields": {"request_id": request.id, "reason": type(e).__name__}})
+            if request.status != NOT_ANSWERED:
+                raise  # the answer has begun: the connection ends
+            await problems.response(problems.internal())(scope, receive, request.send)
         finally:
             self._say(request)
 
-    def _caller(self, path: str, headers: Mapping[str, str]) -> Caller | None:
+    def _check(self, request: "_Request") -> None:
+        """Raise where the request must not pass. The path is the one that routes are matched with."""
+        path = get_route_path(request.scope)
+        if not path.isprintable():  # a route's pattern lets a line feed pass at its end
+            raise _Refused(404, "unknown_address", "no such address; see /openapi.json", {})
         if path in OPEN:
-            return None
+            return
+        request.caller = self._caller(request.headers)
+        self._limit(request)
+        if request.caller is None:
+            asks = {"WWW-Authenticate": "Bearer"}
+            raise _Refused(401, "no_key", "send a valid API key: Authorization: Bearer KEY", asks)
+        role = ROLES.get(path.rstrip("/"), Role.READ)
+        if not request.caller.may(role):
+            raise _Refused(403, "not_allowed", f"this needs a key of role {role}", {})
+
+    def _caller(self, headers: Mapping[str, str]) -> Caller | None:
         if self._keys is None:
             return ANYONE
         sent = headers.get("authorization", "")
         key = sent[len(_BEARER) :].strip() if sent.lower().startswith(_BEARER) else ""
-        caller = self._keys.caller(key) if key else None
-        if caller is None:
-            asks = {"WWW-Authenticate": "Bearer"}
-            raise _Refused(401, "no_key", "send a valid API key: Authorization: Bearer KEY", asks)
-        if not caller.may(ROLES.get(path, Role.READ)):
-            raise _Refused(403, "not_allowed", f"this needs a key of role {ROLES[path]}", {})
-        return caller
+        return self._keys.caller(key) if key else None
 
-    def _limit(self, path: str, request: "_Request") -> None:
-        if self._buckets is None or path in OPEN:
+    def _limit(self, request: "_Request") -> None:
+        """Count the request for its key; without a valid one for its address, so that keys cannot be tried at will."""
+        if self._buckets is None:
             return
-        who = request.address if request.caller in (None, ANYONE) else f"key {request.caller}"
+        who = f"address {request.address}" if request.caller in (None, ANYONE) else f"key {request.caller}"
         wait_s = self._buckets.wait_s(who)
         if wait_s > 0:
             after = {"Retry-After": str(int(wait_s) + 1)}
@@ -116,7 +133,7 @@ class _Request:
         self.id = sent if _SENT_ID.fullmatch(sent) else uuid.uuid4().hex
         self.started = time.perf_counter()
         self.caller: Caller | None = None
-        self.status = 499  # gone before it was answered
+        self.status = NOT_ANSWERED
         self.received = 0
 
     @property
@@ -138,5 +155,6 @@ class _Request:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
             named: Any = (REQUEST_ID.lower().encode(), self.id.encode())
-            message = {**message, "headers": [*message.get("headers", []), named]}
+            kept = [h for h in message.get("headers", []) if h[0].lower() != named[0]]
+            message = {**message, "headers": [*kept, named]}
         await self._send(message)

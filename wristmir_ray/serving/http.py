@@ -131,9 +131,14 @@ def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
         responses={200: {"content": {batch.MEDIA_TYPE: {}}}, 413: _PROBLEM},
     )
     async def batch_search(request: Request) -> Response:
-        """Take a query a line (`BatchQuery`, at most 64 MiB in all); answer with a line each (`BatchAnswer`), as they
+        """Take a query a line (`BatchQuery`, at most 64 MiB and 10,000 lines); answer with a line each (`BatchAnswer`), as they
         are done."""
-        lines = batch.answers(graph, await request.body(), meter)
+        body = await request.body()
+        if body.count(b"\n") > batch.MOST_LINES:
+            raise ProblemError(
+                problems.problem(413, "too_many_queries", f"a batch has at most {batch.MOST_LINES} lines")
+            )
+        lines = batch.answers(graph, body, meter)
         return StreamingResponse(lines, media_type=batch.MEDIA_TYPE)
 
 

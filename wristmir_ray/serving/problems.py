@@ -79,6 +79,16 @@ def unknown_region() -> Problem:
     return problem(404, ErrorCode.NO_REGION.value, "this region was not found in the exam's image")
 
 
+def not_for_texts() -> Problem:
+    """Return the problem of `only_similar` with a text: what is similar is calibrated on images."""
+    return problem(422, "invalid_request", "only_similar: for images and exams, not for texts")
+
+
+def no_vector() -> Problem:
+    """Return the problem of a query of which nothing was embedded that the search could use."""
+    return problem(422, "no_query_vector", "nothing of this query was embedded that the mode could use")
+
+
 def internal() -> Problem:
     """Return the problem of a fault of ours."""
     return problem(500, "internal_error", "a fault of the service; it has been logged")

@@ -147,6 +147,8 @@ async def answer(
         wanted = [r for r in dict.fromkeys((Region.WRIST, parameters.region)) if r in sighting.pngs]
         encoded, ms["encode"] = await _timed(asyncio.gather(*(graph.encode_image(sighting.pngs[r]) for r in wanted)))
         vectors = dict(zip(wanted, encoded, strict=True))
+    elif text is not None and parameters.only_similar:
+        raise ProblemError(problems.not_for_texts())
     elif text is not None:
         vector, ms["encode"] = await _timed(graph.encode_text(text))
         vectors = dict.fromkeys((Region.WRIST, parameters.region), vector)

@@ -151,6 +151,15 @@ class TrainClipConfig(JobConfig):
             raise ValueError(f"batch_size {self.batch_size} cannot be split equally over {workers} workers")
         return self
 
+    @model_validator(mode="after")
+    def _trains_open_clip(self) -> Self:
+        if self.encoder.kind != "open_clip":
+            kind = self.encoder.kind
+            raise ValueError(
+                f"encoder.kind {kind} is a baseline that is not trained here: jobs/build_index_baseline.yaml"
+            )
+        return self
+
     def settings(self) -> dict[str, Any]:
         """Return what changes the weights: goes into the run id."""
         where = {"root", "log", "ray", "workers", "step", "max_reject_share", "fragment_rows", "decode_batch"}

@@ -206,5 +206,7 @@ class Learner:
         """Continue from `state()`."""
         self.model.load_state_dict(state["model"])
         self._optim.load_state_dict(state["optimizer"])
+        for group in self._optim.param_groups:
+            group["fused"] = self.config.step.fused_optimizer  # how it is computed is this run's, not the checkpoint's
         self._texts.forget()
         self.next_epoch = int(state["next_epoch"])

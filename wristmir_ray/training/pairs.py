@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wristmir_ray import storage
+from wristmir_ray import keys, storage
 from wristmir_ray.anatomy import Presence, Region, Split
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.training.stages import CHECKSUM, checksums
 
 COLUMNS = ["exam_id", "region", "caption", "caption_id", "presence", "split"]
+_LOCAL_COPIES = Path(tempfile.gettempdir()) / "wristmir-pixels"
+"""Where an archive on S3 is read from: ranks map files into memory."""
 REGION_INDEX = {r.value: i for i, r in enumerate(Region)}
 
 
@@ -127,7 +129,7 @@ def _check_pixels(pairs: Pairs, crc: Sequence[np.ndarray]) -> None:
     if bad:
         raise ConfigError(
             f"the decoded pixels of {len(bad)} crops were damaged on the disk, first {bad[0]}; delete the folder "
-            "_work/pixels below root and they are decoded again"
+            f"_work/pixels below root (of an s3:// root also {_LOCAL_COPIES} on each node): they are decoded again"
         )
 
 
@@ -143,8 +145,7 @@ def _label(presence: str | None) -> int:
 def _map(uri: str) -> pa.Table:
     path = uri
     if storage.is_s3(uri):
-        folder = Path(tempfile.gettempdir()) / "wristmir-pixels"
-        local = folder / uri.rsplit("/", 1)[-1]
+        local = _LOCAL_COPIES / f"{keys.digest(uri, storage.stamp(uri))}.arrow"
         if not local.is_file():
             storage.write_bytes(str(local), storage.read_bytes(uri))
         path = str(local)

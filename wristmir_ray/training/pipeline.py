@@ -9,6 +9,7 @@ import pyarrow as pa
 from wristmir_ray import keys, raydata, storage
 from wristmir_ray.anatomy import Split
 from wristmir_ray.errors import ConfigError, ErrorCode
+from wristmir_ray.failures import told_as_ours
 from wristmir_ray.job import Summary
 from wristmir_ray.models import clip as clips
 from wristmir_ray.models import encoder
@@ -80,19 +81,18 @@ def decode(config: TrainClipConfig, crops: str, side_px: int) -> tuple[list[str]
     Returns:
         Addresses of the pixel files, keys of the crops that cannot be decoded, and crops in all.
     """
-    folder = storage.join(config.root, "_work", "pixels", f"{crops}-{side_px}px")
+    code = keys.code_version("training/stages", "imaging/crop", "models/encoder")
+    folder = storage.join(config.root, "_work", "pixels", f"{crops}-{side_px}px-{code[:8]}")
     index = storage.join(folder, _SHARDS)
     if not storage.exists(index):
-        receipts = (
-            raydata.read(config.root, CROPS, crops, ["exam_id", "region", "png", "split"])
-            .map_batches(
-                store_pixels,
-                fn_kwargs={"side_px": side_px, "folder": folder},
-                batch_format="pyarrow",
-                batch_size=config.decode_batch,
-            )
-            .take_all()
+        stored_rows = raydata.read(config.root, CROPS, crops, ["exam_id", "region", "png", "split"]).map_batches(
+            store_pixels,
+            fn_kwargs={"side_px": side_px, "folder": folder},
+            batch_format="pyarrow",
+            batch_size=config.decode_batch,
         )
+        with told_as_ours():
+            receipts = stored_rows.take_all()
         stored = {
             "files": sorted(r["file"] for r in receipts if r["file"]),
             "rejected": sorted(key for r in receipts for key in r["rejected"]),

@@ -72,6 +72,13 @@ def fit(config: TrainClipConfig, run_id: str, folder: str, captions: str, files:
         if isinstance(failed, WristmirError):
             raise failed from None
         raise WristmirError(f"training failed: {_cause(failed)}; what is done is kept, a rerun resumes") from e
+    try:
+        return _trained(result)
+    except checkpoint.CheckpointUnfit as e:
+        raise ConfigError(f"the best checkpoint cannot be read: {e}; delete {own} to train anew") from None
+
+
+def _trained(result: Any) -> Trained:
     best, _ = max(result.best_checkpoints, key=lambda pair: pair[1]["score"])
     history = _read(result.checkpoint, checkpoint.read_history)
     epochs = [row for row in history if row["kind"] == "epoch"]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.unit.retrieval.made_up import exams_of, publish, queries, stacked, ve
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Sex, Side
 from wristmir_ray.errors import ConfigError, NotPublished
+from wristmir_ray.retrieval import publishing
 from wristmir_ray.retrieval.change import difference
 from wristmir_ray.retrieval.config import IndexConfig, Kind
 from wristmir_ray.retrieval.filters import Filters
@@ -170,3 +172,44 @@ def test_shards_that_hold_some_segments_each_merge_to_one_search(tmp_path: Path)
         hits = whole.search(request).hits
         assert [i.decode() for i in merged.ids[ranked.at]] == [h.exam_id for h in hits]
         assert ranked.stage1_ranks.tolist() == [h.stage1_rank or 0 for h in hits]
+
+
+def test_dead_rows_stay_dead_whatever_a_change_says_of_others(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    publish(root, np.arange(40), EXACT)
+    update(root, exams_of(np.arange(0)), vectors_of(np.arange(0)), delete=[f"{3:032x}"])
+    parent = Index.load(root)
+    manifest = replace(parent.run, run_id="more", created="")
+    publish_index(root, manifest, exams_of(np.arange(40, 44)), vectors_of(np.arange(40, 44)), "digest", parent)
+    grown = Index.load(root)
+    assert f"{3:032x}" not in grown
+    assert len(grown) == 43
+
+
+def test_a_leftover_of_another_try_is_no_part_of_the_run(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    leftover = tmp_path / "index" / "runs" / "i1" / "wrist.axes.npy"
+    leftover.parent.mkdir(parents=True)
+    np.save(leftover, np.zeros((4, 16), np.float32))
+    manifest = storage.Manifest("index", "i1", "test", config={"index": EXACT.model_dump(mode="json")})
+    publish_index(root, manifest, exams_of(np.arange(40)), vectors_of(np.arange(40)), "digest")
+    assert not leftover.exists()
+    assert len(Index.load(root)) == 40
+
+
+def test_what_is_published_while_a_change_is_written_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, real = str(tmp_path), publishing._write
+    publish(root, np.arange(40), EXACT)
+
+    def slowly(*args: Any) -> storage.Manifest:
+        written = real(*args)
+        monkeypatch.setattr(publishing, "_write", real)
+        update(root, exams_of(np.arange(0)), vectors_of(np.arange(0)), delete=[f"{3:032x}"])
+        return written
+
+    monkeypatch.setattr(publishing, "_write", slowly)
+    update(root, exams_of(np.arange(40, 44)), vectors_of(np.arange(40, 44)))
+    both = Index.load(root)
+    assert (len(both), f"{3:032x}" in both) == (43, False)

@@ -140,3 +140,12 @@ def test_a_bound_that_is_too_low_would_be_seen() -> None:
     for query in gallery[:20]:
         lost += best(query, gallery, 10, None, lying).rows.tolist() != best(query, gallery, 10).rows.tolist()
     assert lost > 0
+
+
+def test_codes_are_chosen_for_a_pool_larger_than_the_rows_that_are_there() -> None:
+    rows = np.random.default_rng(0).normal(size=(97, 16)).astype(np.float32)
+    gallery = np.full((5_000, 16), np.nan, np.float32)
+    gallery[:97] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    for pool in (96, 97, 100, 10_000):
+        found = choose(gallery, pool)
+        assert found is None or found.shape[1] == 16

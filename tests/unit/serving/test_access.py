@@ -51,12 +51,14 @@ def test_a_removed_line_is_a_key_that_no_longer_works(tmp_path: Path) -> None:
     assert keys.caller(key) is None
 
 
-@pytest.mark.parametrize("slip", [": no yaml: [", "- {name: a}", None])
-def test_a_slip_of_the_editor_locks_nobody_out(tmp_path: Path, slip: str | None) -> None:
+@pytest.mark.parametrize(
+    "slip", [b": no yaml: [", b"- {name: a}", b"", b"\xff\xfe", b"a: 2026-99-99", b"[" * 5_000, None]
+)
+def test_a_slip_of_the_editor_locks_nobody_out(tmp_path: Path, slip: bytes | None) -> None:
     file, clock = tmp_path / "keys.yaml", Clock()
     key = add_key(file, "reading-room", Role.READ)
     keys = Keys(file, clock)
-    file.unlink() if slip is None else file.write_text(slip)
+    file.unlink() if slip is None else file.write_bytes(slip)
     clock.now += access.RECHECK_S
     assert keys.caller(key) == Caller("reading-room", Role.READ)
     second = add_key(tmp_path / "other.yaml", "second", Role.READ)

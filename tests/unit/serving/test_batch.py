@@ -78,6 +78,9 @@ def test_a_bad_line_is_a_problem_and_its_neighbours_are_answered(client: TestCli
         b"\xff\xfe",
         {"id": "x" * 65, "exam_id": EXAM},
         {"id": "last", "text": "buckle"},
+        b"[" * 200_000,
+        b'{"id": "\\ud800", "x": 1}',
+        {"id": "alike", "text": "buckle", "only_similar": True},
     )
     codes = {a.line: (a.id, a.problem.code if a.problem else None) for a in found}
     assert codes == {
@@ -91,6 +94,9 @@ def test_a_bad_line_is_a_problem_and_its_neighbours_are_answered(client: TestCli
         9: (None, "invalid_request"),
         10: (None, "invalid_request"),
         11: ("last", None),
+        12: (None, "invalid_request"),
+        13: (None, "invalid_request"),
+        14: ("alike", "invalid_request"),
     }
 
 
@@ -105,5 +111,9 @@ def test_nothing_asked_is_nothing_answered(client: TestClient) -> None:
     assert ask(client) == []
 
 
+def test_a_batch_has_a_bounded_number_of_lines(client: TestClient) -> None:
+    problem_of(client.post("/v1/batch-search", content=b"\n" * (batch.MOST_LINES + 1)), 413, "too_many_queries")
+
+
 def test_a_batch_has_the_limit_of_an_upload(client: TestClient) -> None:
-    problem_of(client.post("/v1/batch-search", content=b"\n" * (http.MAX_BODY_BYTES + 1)), 413, "upload_too_large")
+    problem_of(client.post("/v1/batch-search", content=b" " * (http.MAX_BODY_BYTES + 1)), 413, "upload_too_large")

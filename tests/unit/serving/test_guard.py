@@ -37,7 +37,8 @@ def audit(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [r.fields for r in caplog.records if r.name == "wristmir_ray.audit"]  # type: ignore[attr-defined]
 
 
-def test_without_a_key_nothing_is_told(client: TestClient, keys: dict[Role, str]) -> None:
+def test_without_a_key_nothing_is_told(keys: dict[Role, str], tmp_path: Path) -> None:
+    client = TestClient(create_http(FakeGraph(), Keys(tmp_path / "keys.yaml")))
     wrong = ({}, bearer("wmr_wrong"), {"Authorization": keys[Role.READ]}, bearer(keys[Role.READ][:-1]), bearer(""))
     for headers in wrong:
         for method, path in (
@@ -58,6 +59,50 @@ def test_a_key_of_the_right_role_opens(client: TestClient, keys: dict[Role, str]
     assert 'wristmir_requests_total{route="/v1/search",status="200"} 1.0' in text
     assert 'wristmir_stage_seconds_count{stage="coarse"} 1.0' in text
     assert EXAM not in text
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/metrics%0A", "//metrics", "/%6detrics", "/x/../metrics"])
+@pytest.mark.parametrize("mounted", ["", "/prefix"])
+def test_no_spelling_of_the_address_opens_what_is_the_admins(
+    keys: dict[Role, str], tmp_path: Path, path: str, mounted: str
+) -> None:
+    app = create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"))
+    client = TestClient(app, root_path=mounted, raise_server_exceptions=False)
+    answer = client.get(mounted + path, headers=bearer(keys[Role.READ]))
+    assert answer.status_code in {403, 404}, answer.text
+    assert "wristmir_requests" not in answer.text
+    assert client.get(f"{mounted}/healthz").status_code == 200
+
+
+def test_keys_cannot_be_tried_at_will(client: TestClient) -> None:
+    tried = [client.get("/v1/archives", headers=bearer(f"wmr_{n}")).status_code for n in range(7)]
+    assert tried == [401] * 5 + [429] * 2
+
+
+def test_a_fault_of_ours_is_said_and_has_an_id(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = FakeGraph()
+
+    async def fail() -> None:
+        raise RuntimeError("Jane Roe")
+
+    monkeypatch.setattr(graph, "archive", fail)
+    client = TestClient(create_http(graph), raise_server_exceptions=False)
+    with caplog.at_level(logging.INFO, "wristmir_ray.audit"):
+        answer = client.get("/v1/archives")
+    problem_of(answer, 500, "internal_error")
+    assert answer.headers["x-request-id"]
+    assert [s["status"] for s in audit(caplog) if "status" in s] == [500]
+    assert "Roe" not in str([r.__dict__.get("fields") for r in caplog.records]) + answer.text
+
+
+def test_a_refused_key_is_named_in_the_audit_log(
+    client: TestClient, keys: dict[Role, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "wristmir_ray.audit"):
+        client.get("/metrics", headers=bearer(keys[Role.READ]))
+    assert [(s["caller"], s["status"]) for s in audit(caplog)] == [("the-read", 403)]
 
 
 def test_probes_need_no_key_and_are_not_limited(client: TestClient) -> None:

@@ -2,17 +2,19 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from tests.unit.training import toy
-from wristmir_ray import schemas
+from wristmir_ray import schemas, storage
 from wristmir_ray.anatomy import Region, Split
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import resize_square
+from wristmir_ray.training import pairs
 from wristmir_ray.training.pairs import epoch_order, open_pairs
 from wristmir_ray.training.stages import decode_pixels, store_pixels
 
@@ -118,3 +120,23 @@ def test_an_epoch_is_a_shuffle_of_full_batches(pairs: int) -> None:
     assert np.array_equal(order, epoch_order(pairs, 128, seed=3, epoch=2))
     assert not np.array_equal(order, epoch_order(pairs, 128, seed=3, epoch=3))
     assert not np.array_equal(order, epoch_order(pairs, 128, seed=4, epoch=2))
+
+
+def test_pixels_on_s3_are_copied_once_and_never_taken_for_another_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both runs name their file by the same keys."""
+    monkeypatch.setattr(pairs, "_LOCAL_COPIES", tmp_path / "copies")
+    files = []
+    for side_px in (16, 24):
+        folder = tmp_path / str(side_px)
+        store_pixels(toy.crops_table(4), side_px=side_px, folder=str(folder))
+        files.append(str(next(folder.iterdir())))
+    assert Path(files[0]).name == Path(files[1]).name
+    store = SimpleNamespace(
+        is_s3=lambda uri: True, **{n: getattr(storage, n) for n in ("stamp", "read_bytes", "write_bytes")}
+    )
+    monkeypatch.setattr(pairs, "storage", store)
+    sides = [pairs._pixels(pairs._map(file)).shape[1] for file in (*files, *files)]
+    assert sides == [16, 24, 16, 24]
+    assert len(list((tmp_path / "copies").iterdir())) == 2
