@@ -131,8 +131,10 @@ def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
         responses={200: {"content": {batch.MEDIA_TYPE: {}}}, 413: _PROBLEM},
     )
     async def batch_search(request: Request) -> Response:
-        """Take a query a line (`BatchQuery`, at most 64 MiB and 10,000 lines); answer with a line each (`BatchAnswer`), as they
-        are done."""
+        """Take a query a line (`BatchQuery`), answer with a line each (`BatchAnswer`), as they are done.
+
+        At most 64 MiB and 10,000 lines.
+        """
         body = await request.body()
         if body.count(b"\n") > batch.MOST_LINES:
             raise ProblemError(
