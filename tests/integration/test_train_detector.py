@@ -14,7 +14,7 @@ from wristmir_ray import storage
 from wristmir_ray.anatomy import BONES, Region
 from wristmir_ray.detection.config import DetectionConfig, TargetConfig
 from wristmir_ray.detection.pipeline import run
-from wristmir_ray.errors import ConfigError
+from wristmir_ray.errors import ConfigError, TooManyRejects
 from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -78,7 +78,16 @@ def test_both_detectors_are_published_and_found_again(tmp_path: Path, monkeypatc
     assert again.skipped
     assert again.runs == done.runs
     assert again.facts == done.facts
-    assert again.rows == 0
+    assert (again.rows, again.rejects) == (done.rows, done.rejects)
+
+
+def test_too_many_bad_images_end_the_job_before_training(tmp_path: Path, local_ray: None) -> None:
+    boxes = write_archive(tmp_path, train=3, val=2)
+    for i in range(3):
+        (tmp_path / "images" / f"{i:06d}.png").write_bytes(b"not an image")
+    with pytest.raises(TooManyRejects, match=r"3 of 5 exams .*unknown_format"):
+        run(_config(tmp_path, boxes, epochs=1, side=64))
+    assert not (tmp_path / ROI_DETECTOR).exists()
 
 
 def test_targets_cannot_be_swapped(tmp_path: Path) -> None:

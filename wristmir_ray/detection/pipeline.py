@@ -16,7 +16,7 @@ from wristmir_ray.detection.dataset import SAMPLES, choose_exams
 from wristmir_ray.detection.labels import read_labels
 from wristmir_ray.detection.stages import prepare_samples
 from wristmir_ray.detection.trainer import Trained, train_target
-from wristmir_ray.errors import ConfigError
+from wristmir_ray.errors import ConfigError, TooManyRejects
 from wristmir_ray.failures import told_as_ours
 from wristmir_ray.job import Summary
 from wristmir_ray.models.detector import BONE_DETECTOR, MODEL_FILE, ROI_DETECTOR, SPEC_FILE
@@ -30,6 +30,7 @@ def run(config: DetectionConfig) -> Summary:
 
     Raises:
         NotPublished: EXAMS are missing. ConfigError: the boxes do not fit, or `root` cannot be written.
+        TooManyRejects: too many of the exams cannot be read; nothing is trained.
     """
     started = time.monotonic()
     targets = {ROI_DETECTOR: config.roi, BONE_DETECTOR: config.bones}
@@ -37,19 +38,31 @@ def run(config: DetectionConfig) -> Summary:
     runs = _runs(config, targets)
     finished = {n: storage.find_run(config.root, n, r.run_id) for n, r in runs.items()}
     wanted = [n for n, manifest in finished.items() if manifest is None]
-    samples = None
     if wanted:
         storage.check_writable(config.root)
         raydata.connect(config.ray)
         samples = _samples(config)
+        rejects = _counted(samples, config)
         good = samples.filter(pc.is_null(samples["error"]))
         trained = _train({n: targets[n] for n in wanted}, good, config)
+        read = {"rows": samples.num_rows, "rejects": rejects}
         for name, result in trained.items():
             seconds = time.monotonic() - started
-            _publish(config.root, runs[name].manifest(name, metrics=result.metrics, seconds=seconds), result)
+            _publish(config.root, runs[name].manifest(name, metrics=result.metrics, seconds=seconds, **read), result)
     for name in targets.keys() - set(wanted):
         storage.point_to(config.root, name, runs[name].run_id)
-    return _summary(config, runs, samples)
+    return _summary(config, runs, skipped=not wanted)
+
+
+def _counted(samples: pa.Table, config: DetectionConfig) -> dict[str, int]:
+    """Return how many exams were rejected, by code; raise TooManyRejects before time is spent on the rest."""
+    rejects = Counter(samples["error"].drop_null().to_pylist())
+    if rejects.total() > config.max_reject_share * samples.num_rows:
+        raise TooManyRejects(
+            f"{rejects.total()} of {samples.num_rows} exams cannot be learned from, more than max_reject_share "
+            f"{config.max_reject_share:g}: {dict(sorted(rejects.items()))}; look at their sources"
+        )
+    return dict(sorted(rejects.items()))
 
 
 def build(exams: ray.data.Dataset, config: DetectionConfig) -> ray.data.Dataset:
@@ -124,20 +137,20 @@ def _publish(root: str, manifest: storage.Manifest, trained: Trained) -> None:
     storage.publish(root, manifest)
 
 
-def _summary(config: DetectionConfig, runs: Mapping[str, tablerun.TableRun], samples: pa.Table | None) -> Summary:
+def _summary(config: DetectionConfig, runs: Mapping[str, tablerun.TableRun], skipped: bool) -> Summary:
     facts: dict[str, Any] = {}
     for prefix, name in (("roi", ROI_DETECTOR), ("bone", BONE_DETECTOR)):
-        metrics = storage.published(config.root, name, runs[name].run_id).metrics
+        manifest = storage.published(config.root, name, runs[name].run_id)
+        metrics = manifest.metrics
         overall = metrics["regions"]["overall"]
         facts |= {f"{prefix}_{n}": round(overall[n], 4) for n in ("map50", "precision", "recall", "f1")}
         facts |= {f"{prefix}_epochs": int(metrics["trainer"]["epochs"]), f"{prefix}_cpu_s": metrics["cpu_s"]}
-    rejects = Counter(samples["error"].drop_null().to_pylist()) if samples is not None else Counter[str]()
     return Summary(
         job=JOB,
         runs={n: r.run_id for n, r in runs.items()},
-        rows=samples.num_rows if samples is not None else 0,
-        rejects=dict(sorted(rejects.items())),
-        skipped=samples is None,
+        rows=manifest.rows,
+        rejects=manifest.rejects,
+        skipped=skipped,
         max_reject_share=config.max_reject_share,
         facts=facts,
     )

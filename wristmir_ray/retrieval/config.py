@@ -17,7 +17,7 @@ class Kind(StrEnum):
     CERTIFIED = "certified"
     """Compressed rows and their bounds leave most out; the answer is that of `exact` bit for bit."""
     IVF = "ivf"
-    """FAISS, inverted lists: a row may be missed; the measured recall stands in every answer."""
+    """FAISS, inverted lists: may miss a row; the recall measured (unfiltered) while building stands in answers."""
     HNSW = "hnsw"
     """FAISS, graph: likewise."""
 

@@ -62,7 +62,8 @@ class SearchParameters(Filters):
     only_similar: bool = Field(
         False,
         description="no hits where the best is less like the query than all but a promised share of the archive's own "
-        "exams are like another patient's; for images and exams, not for texts",
+        "exams are like another patient's. Calibrated for unfiltered searches at the index's pool; in an archive too "
+        "small for that nothing is left out. Not for texts",
     )
 
     @model_validator(mode="after")
