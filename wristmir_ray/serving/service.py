@@ -173,7 +173,6 @@ class Current(Generic[T]):
 
     def __init__(self) -> None:
         self._value: T | None = None
-        self.failed_swaps = 0
 
     def get(self) -> T:
         """Return the current generation; ProblemError(503) before the first one."""
@@ -186,7 +185,6 @@ class Current(Generic[T]):
         try:
             value = load()
         except Exception as e:
-            self.failed_swaps += 1
             if self._value is None:
                 raise
             log.error("kept the current index: the new one failed", extra={"fields": {"reason": type(e).__name__}})
