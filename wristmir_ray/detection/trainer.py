@@ -37,6 +37,9 @@ _FIGURES = {
     "recall": "metrics/recall(B)",
 }
 
+_QUIET: dict[str, Any] = {"workers": 0, "cache": "ram", "plots": False, "verbose": False}
+"""No process beside this one, no file but the checkpoints, no word."""
+
 _LOGGERS = ("sync", "raytune", "mlflow", "comet", "clearml", "dvc", "tensorboard", "wandb", "neptune", "hub")
 
 
@@ -183,41 +186,44 @@ def _fit(
 
     yolo = YOLO(config.weights or config.model, task="detect")
     yolo.add_callback("on_fit_epoch_end", stop_when_good)
-    yolo.train(
-        trainer=Trainer,
-        data=str(data),
-        project=str(work / "runs"),
-        imgsz=config.image_size,
-        epochs=config.epochs,
-        batch=config.batch,
-        nbs=config.batch,  # the default of 64 accumulates gradients and starves a small set of steps
-        optimizer="AdamW",
-        lr0=config.learning_rate,
-        warmup_epochs=1,
-        seed=seed,
-        deterministic=gpu,  # one CPU thread is deterministic by itself
-        device="0" if gpu else "cpu",
-        pretrained=config.weights is not None,
-        amp=False,
-        workers=0,
-        cache="ram",
-        plots=False,
-        verbose=False,
-        mosaic=0.0,  # a radiograph shows one wrist
-        hsv_h=0.0,
-        hsv_s=0.0,
-        hsv_v=config.brightness,
-        degrees=config.degrees,
-        translate=config.translate,
-        scale=config.scale,
-        fliplr=config.flip,
-        erasing=0.0,
-    )
+    where = {"data": str(data), "project": str(work / "runs"), "device": "0" if gpu else "cpu"}
+    chance = {"seed": seed, "deterministic": gpu}  # one CPU thread is deterministic by itself
+    yolo.train(trainer=Trainer, **where, **chance, **_schedule(config), **_variety(config), **_QUIET)
     passed = _passes(history[-1], config)
     checkpoint = yolo.trainer.last if passed else yolo.trainer.best
     chosen = history[-1] if passed else max(history, key=lambda m: m["map50_95"])
     curve = [round(m["map50"], 4) for m in history]
     return Path(checkpoint), {**chosen, "epochs": len(history), "map50_by_epoch": curve}
+
+
+def _schedule(config: TargetConfig) -> dict[str, Any]:
+    """Return the trainer's settings of what is learned from, how long and how fast."""
+    return {
+        "imgsz": config.image_size,
+        "epochs": config.epochs,
+        "batch": config.batch,
+        "nbs": config.batch,  # the default of 64 accumulates gradients and starves a small set of steps
+        "optimizer": "AdamW",
+        "lr0": config.learning_rate,
+        "warmup_epochs": 1,
+        "pretrained": config.weights is not None,
+        "amp": False,
+    }
+
+
+def _variety(config: TargetConfig) -> dict[str, float]:
+    """Return the trainer's settings of how images are changed at random."""
+    return {
+        "mosaic": 0.0,  # a radiograph shows one wrist
+        "hsv_h": 0.0,
+        "hsv_s": 0.0,
+        "hsv_v": config.brightness,
+        "degrees": config.degrees,
+        "translate": config.translate,
+        "scale": config.scale,
+        "fliplr": config.flip,
+        "erasing": 0.0,
+    }
 
 
 def _passes(figures: dict[str, float], config: TargetConfig) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.models import weights
-from wristmir_ray.models.config import EncoderConfig
+from wristmir_ray.models.config import EncoderConfig, is_file
 from wristmir_ray.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ def build(config: EncoderConfig) -> Clip:
         from wristmir_ray.models import baselines
 
         return baselines.build(config)
+    if config.init == "pretrained" and config.pretrained and is_file(config.pretrained):
+        weights.check_file(config.pretrained)
     try:
         return _create(config)
     except ConfigError:
@@ -181,13 +183,18 @@ def to_files(clip: Clip) -> dict[str, bytes]:
 
         return baselines.to_files(clip)
     state = {k: v.detach().cpu().contiguous() for k, v in clip.model.state_dict().items()}
-    files = {WEIGHTS: save(state), OPEN_CLIP_CONFIG: json.dumps(clip.architecture, indent=1, sort_keys=True).encode()}
-    if "hf_model_name" in clip.architecture["model_cfg"]["text_cfg"]:
-        with tempfile.TemporaryDirectory() as folder:
-            clip.model.text.config.save_pretrained(folder)
-            clip.tokenizer.hub.tokenizer.save_pretrained(folder)
-            files |= {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
-    return files
+    described = json.dumps(clip.architecture, indent=1, sort_keys=True).encode()
+    return {WEIGHTS: save(state), OPEN_CLIP_CONFIG: described, **text_files(clip)}
+
+
+def text_files(clip: Clip) -> dict[str, bytes]:
+    """Return the configuration and tokenizer of a Hugging Face text tower; of any other, nothing."""
+    if "hf_model_name" not in clip.architecture["model_cfg"]["text_cfg"]:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        clip.model.text.config.save_pretrained(folder)
+        clip.tokenizer.hub.tokenizer.save_pretrained(folder)
+        return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
 
 
 def from_files(files: dict[str, bytes], fixed_batch: int | None = None) -> Clip:

@@ -55,6 +55,15 @@ def folder_of(model: str, patterns: Sequence[str] = _OF_A_MODEL) -> Path:
     return folder
 
 
+def check_file(pretrained: str) -> None:
+    """Raise ConfigError where `encoder.pretrained` names a file that is not there."""
+    if not Path(pretrained).is_file():
+        raise ConfigError(
+            f"encoder.pretrained {pretrained}: there is no such file; give one that every node of the cluster has, or "
+            "a tag of open_clip"
+        )
+
+
 def _from_hub(name: str, patterns: Sequence[str]) -> Path:
     import huggingface_hub
 

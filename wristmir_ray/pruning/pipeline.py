@@ -2,18 +2,18 @@
 
 Needed is every published run, `keep` further ones of each name, and what they were made from, however
 far back. A run of the same name among its inputs is one that it adds to (an index's earlier segments):
-that one is needed for its files, not for what it was made from. A run that is deleted loses its
-manifest first: readers never meet half of it.
+that one is needed for its files, not for what it was made from. What a job holds that runs now is needed
+whatever its age. A run that is deleted loses its manifest first: readers never meet half of it.
 """
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow.fs as pafs
 
-from wristmir_ray import storage
+from wristmir_ray import held, storage
 from wristmir_ray.job import Summary
 from wristmir_ray.pruning.config import PruneConfig
 
@@ -44,20 +44,27 @@ def run(config: PruneConfig) -> Summary:
         ConfigError: `root` cannot be reached.
     """
     started = time.monotonic()
+    holding, dead = _notes(config.root)
+    in_use = [held.read(note) for note in holding]
     runs = find_runs(config.root)
-    kept = needed(config.root, runs, config.keep)
+    kept = needed(config.root, runs, config.keep, {pair for of_job, _ in in_use for pair in of_job.items()})
     every = [r for of_name in runs.values() for r in of_name.values()]
     old = [r for r in every if (r.name, r.run_id) not in kept and r.age_h >= config.min_age_h]
-    work = [r for r in _folders(storage.join(config.root, WORK)) if r.age_h >= config.work_age_h]
+    used = {folder for _, of_job in in_use for folder in of_job}
+    parts = [r for r in _folders(storage.join(config.root, WORK)) if f"{r.name}/{r.run_id}" not in used]
+    work = [r for r in parts if r.age_h >= config.work_age_h]
     if config.delete:
-        for r in [*old, *work]:
+        for r in [*work, *old]:
             _delete(r)
+        for note in dead:
+            storage.delete(note)
     verb = "deleted" if config.delete else "would_delete"
     facts = {
         f"{verb}_runs": [f"{r.name} {r.run_id}" for r in old],
         f"{verb}_work": [f"{r.name} {r.run_id}" for r in work],
         f"{verb}_mib": round(sum(r.num_bytes for r in [*old, *work]) / 2**20, 1),
         "kept_runs": len(every) - len(old),
+        "jobs_that_run": len(holding),
     }
     return Summary(JOB, {}, rows=len(every), seconds=time.monotonic() - started, facts=facts)
 
@@ -77,17 +84,18 @@ def find_runs(root: str) -> Runs:
     return found
 
 
-def needed(root: str, runs: Runs, keep: int) -> set[tuple[str, str]]:
-    """Return (name, run id) of what is published, of `keep` others a name, and of all they were made from.
+def needed(root: str, runs: Runs, keep: int, used: Iterable[tuple[str, str]] = ()) -> set[tuple[str, str]]:
+    """Return (name, run id) of what is published or used, of `keep` others a name, and of all they were made from.
 
     Args:
         root: folder or s3:// prefix.
         runs: all there are.
         keep: finished runs of each name beside the published one.
+        used: (name, run id) of what jobs hold that run now.
     """
     out: set[tuple[str, str]] = set()
     followed: set[tuple[str, str]] = set()
-    open_: list[tuple[str, str]] = []
+    open_ = [*used]
     for name, of_name in runs.items():
         current = _published(root, name)
         others = [r.manifest for r in of_name.values() if r.manifest and r.run_id != current]
@@ -112,6 +120,19 @@ def _extended(runs: Runs, run: Run) -> Iterator[tuple[str, str]]:
     while before is not None and (found := runs.get(run.name, {}).get(before)) is not None:
         yield run.name, before
         before = found.manifest.inputs.get(run.name) if found.manifest else None
+
+
+def _notes(root: str) -> tuple[list[str], list[str]]:
+    """Return the notes of jobs that run, and those of jobs that were killed."""
+    fs, path = storage.filesystem(storage.join(root, held.FOLDER))
+    found = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    now = time.time()
+    notes: dict[bool, list[str]] = {True: [], False: []}
+    for info in found:
+        if info.is_file and info.base_name.endswith(".json"):
+            alive = (now - (info.mtime_ns or 0) / 1e9) / 3600 < held.DEAD_H
+            notes[alive].append(storage.join(root, held.FOLDER, info.base_name))
+    return notes[True], notes[False]
 
 
 def _published(root: str, name: str) -> str | None:

@@ -20,13 +20,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a run was made from."""
+class Origin:
+    """What makes a run what it is, beside its settings."""
 
     run_id: str
     code: str
     inputs: dict[str, str]
     """Table -> run id, a hash of what it was made from."""
+    start: str
+    """Digest of the files that the model starts from; empty where there are none."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run was made from."""
+
+    origin: Origin
     train: Pairs
     val: Pairs
     rejected: list[str]
@@ -61,10 +70,12 @@ def store(
     Returns:
         The files' names, and the figures for the manifest: those of the published epoch.
     """
-    digest, names = encoder.save_encoder(config.root, facts.run_id, clip)
+    digest, names = encoder.save_encoder(config.root, facts.origin.run_id, clip)
     figures = {k: v for k, v in trained.best.items() if k not in {"kind", "score"}}
     steps = sum(row["kind"] == "step" for row in trained.history)
     metrics = {**figures, "last_epoch": trained.last["epoch"], "steps": steps, **facts.counts(), "digest": digest}
+    if facts.origin.start:
+        metrics["start"] = facts.origin.start
     extra = {
         "config.yaml": yaml.safe_dump(config.resolved(), sort_keys=False).encode(),
         "metrics.jsonl": "".join(json.dumps(row) + "\n" for row in trained.history).encode(),
@@ -74,7 +85,9 @@ def store(
         **_events(work),
     }
     for name, content in extra.items():
-        storage.write_bytes(storage.join(storage.run_uri(config.root, encoder.NAME, facts.run_id), name), content)
+        storage.write_bytes(
+            storage.join(storage.run_uri(config.root, encoder.NAME, facts.origin.run_id), name), content
+        )
     return sorted([*names, *extra]), metrics
 
 

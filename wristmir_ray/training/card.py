@@ -51,42 +51,22 @@ def model_card(
 
     It names tables by run id and pairs by number; no caption, no patient.
     """
-    named = [name for name in best if name not in {"kind", "score"}]
-    rows = "\n".join(f"| {name} | {_figure(best[name])} | {_figure(last[name])} |" for name in named)
-    data = "\n".join(f"- {name}: {value}" for name, value in _data(facts).items())
-    regions = "\n".join(
-        f"| {r['region']} | {r['pairs']} | {r['captions']} | {r['commonest']:.2f} | {r['fractures']} |"
-        for r in facts.by_region()
-    )
-    starts = ", then ".join(f"{r['ranks']} from epoch {r['epoch']}" for r in history if r["kind"] == "start")
-    steps = sum(r["kind"] == "step" for r in history)
-    blocks = config.trainable.image_blocks
-    image = "the whole image tower" if blocks is None else f"the last {blocks} image blocks"
-    text = "trained" if config.trainable.text else "frozen"
     return f"""# Encoder {digest}
 
 Two towers for whole wrist radiographs and bone crops, after WristMIR (§3.1, App. C).
 
 ## Model
-- start: `{config.encoder.model}`, {config.encoder.init} weights
-- trained: {image}; text tower {text}
-- loss: {config.loss}, global batch {config.batch_size}, {config.precision}; ranks: {starts}
-- optimiser: AdamW, {steps} steps, peak rate {config.optim.lr}, weight decay {config.optim.weight_decay}, \
-warm-up {config.optim.warmup_steps} steps, then half a cosine; seed {config.seed}
+{_model(config, facts, history)}
 
 ## Data
-{data}
+{_data(facts)}
 
-| region | training pairs | distinct captions | share of the commonest | fractures |
-|---|---|---|---|---|
-{regions}
+{_regions(facts)}
 
 Captions were made from reports by template (App. H); equal ones are each other's positives.
 
 ## Validation patients
-| figure | published epoch | last epoch |
-|---|---|---|
-{rows}
+{_figures(best, last)}
 
 The published epoch is the one with the best {config.validation.keep_best_by}.
 
@@ -95,14 +75,46 @@ Retrieval of similar radiographs by radiologists. Not a diagnostic device; figur
 archive above and say nothing of another. Weights: `model.safetensors`, architecture:
 `open_clip_config.json` (open_clip loads the folder as `local-dir:`). Settings: `config.yaml`, to be
 given as `--config`. Both epochs' checkpoints, with the optimiser's state, stand below
-`_work/train_clip/{facts.run_id}` until they are pruned.
+`_work/train_clip/{facts.origin.run_id}` until they are pruned.
 """
 
 
-def _data(facts: "Facts") -> dict[str, Any]:
-    """Return what the run was made from: run ids, which are hashes of content, and counts."""
-    runs = {f"run of {table}": run for table, run in facts.inputs.items()}
-    return {**runs, "code": facts.code, **facts.counts(), "crops left out as corrupt": len(facts.rejected)}
+def _model(config: TrainClipConfig, facts: "Facts", history: Sequence[dict[str, Any]]) -> str:
+    """Return what was trained and how, a line each."""
+    starts = ", then ".join(f"{r['ranks']} from epoch {r['epoch']}" for r in history if r["kind"] == "start")
+    steps = sum(r["kind"] == "step" for r in history)
+    blocks = config.trainable.image_blocks
+    image = "the whole image tower" if blocks is None else f"the last {blocks} image blocks"
+    text = "trained" if config.trainable.text else "frozen"
+    files = f", digest {facts.origin.start}" if facts.origin.start else ""
+    return f"""- start: `{config.encoder.model}`, {config.encoder.init} weights{files}
+- trained: {image}; text tower {text}
+- loss: {config.loss}, global batch {config.batch_size}, {config.precision}; ranks: {starts}
+- optimiser: AdamW, {steps} steps, peak rate {config.optim.lr}, weight decay {config.optim.weight_decay}, \
+warm-up {config.optim.warmup_steps} steps, then half a cosine; seed {config.seed}"""
+
+
+def _data(facts: "Facts") -> str:
+    """Return what the run was made from, a line each: run ids, which are hashes of content, and counts."""
+    runs = {f"run of {table}": run for table, run in facts.origin.inputs.items()}
+    code = {"code": facts.origin.code}
+    counts = {**facts.counts(), "crops left out as corrupt": len(facts.rejected)}
+    return "\n".join(f"- {name}: {value}" for name, value in {**runs, **code, **counts}.items())
+
+
+def _regions(facts: "Facts") -> str:
+    head = "| region | training pairs | distinct captions | share of the commonest | fractures |\n|---|---|---|---|---|"
+    rows = (
+        f"| {r['region']} | {r['pairs']} | {r['captions']} | {r['commonest']:.2f} | {r['fractures']} |"
+        for r in facts.by_region()
+    )
+    return "\n".join([head, *rows])
+
+
+def _figures(best: dict[str, Any], last: dict[str, Any]) -> str:
+    named = [name for name in best if name not in {"kind", "score"}]
+    head = "| figure | published epoch | last epoch |\n|---|---|---|"
+    return "\n".join([head, *(f"| {name} | {_figure(best[name])} | {_figure(last[name])} |" for name in named)])
 
 
 def _figure(value: Any) -> str:

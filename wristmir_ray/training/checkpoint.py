@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wristmir_ray.training.learner import Learner
-
 if TYPE_CHECKING:
     import torch
+
+    from wristmir_ray.training.learner import Learner
 
 STATE = "state.pt"
 """Weights, optimiser, position. Rate, order, augmentation and torch's own draws are functions of seed and position."""
@@ -20,7 +20,7 @@ class CheckpointUnfit(ValueError):
     """A checkpoint that cannot be continued: of another architecture, or damaged."""
 
 
-def write(folder: str, learner: Learner, history: list[dict[str, Any]]) -> None:
+def write(folder: str, learner: "Learner", history: list[dict[str, Any]]) -> None:
     """Write a learner's state and the history so far."""
     import torch
 
@@ -28,16 +28,16 @@ def write(folder: str, learner: Learner, history: list[dict[str, Any]]) -> None:
     (Path(folder) / HISTORY).write_text("".join(json.dumps(row) + "\n" for row in history))
 
 
-def restore(folder: str, learner: Learner) -> list[dict[str, Any]]:
+def restore(folder: str, learner: "Learner") -> list[dict[str, Any]]:
     """Let a learner continue from a checkpoint; return the history so far.
 
     Raises:
         CheckpointUnfit: its tensors are not those of the learner's model, or it cannot be read.
     """
     state, history = _read(folder, learner.device), read_history(folder)
-    unlike = differences(state["model"], learner.model.state_dict())
+    unlike = differences(shapes(state["model"]), shapes(learner.model.state_dict()))
     if unlike:
-        raise CheckpointUnfit(f"it holds another architecture: {len(unlike)} tensors differ, first {unlike[0]}")
+        raise CheckpointUnfit(said(unlike))
     learner.load_state(state)
     return history
 
@@ -56,14 +56,24 @@ def read_history(folder: str) -> list[dict[str, Any]]:
         raise CheckpointUnfit(f"it is damaged ({type(e).__name__} in {HISTORY})") from None
 
 
-def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def shapes(state: dict[str, Any]) -> dict[str, list[int]]:
+    """Return the shape of each tensor of a model's state."""
+    return {name: list(tensor.shape) for name, tensor in state.items()}
+
+
+def differences(stored: dict[str, list[int]], wanted: dict[str, list[int]]) -> list[str]:
     """Return a line for each tensor that only one of two models has, or that has another shape."""
     found = []
     for name in sorted(stored.keys() | wanted.keys()):
-        of = [f"{tuple(s[name].shape)}" if name in s else "none" for s in (stored, wanted)]
+        of = [f"{tuple(s[name])}" if name in s else "none" for s in (stored, wanted)]
         if of[0] != of[1]:
             found.append(f"{name}: {of[0]} stored, {of[1]} wanted")
     return found
+
+
+def said(unlike: list[str]) -> str:
+    """Return what these differences mean."""
+    return f"it holds another architecture: {len(unlike)} tensors differ, first {unlike[0]}"
 
 
 def _read(folder: str, device: "torch.device | str") -> dict[str, Any]:

@@ -160,7 +160,14 @@ class TrainClipConfig(JobConfig):
             )
         return self
 
-    def settings(self) -> dict[str, Any]:
-        """Return what changes the weights: goes into the run id."""
+    def settings(self, start: str = "") -> dict[str, Any]:
+        """Return what changes the weights: goes into the run id.
+
+        Args:
+            start: digest of what the model starts from, which then stands for the names of its files.
+        """
         where = {"root", "log", "ray", "workers", "step", "max_reject_share", "fragment_rows", "decode_batch"}
-        return self.model_dump(mode="json", exclude=where)
+        found = self.model_dump(mode="json", exclude=where)
+        if start:
+            found["encoder"] = {"start": start, **self.encoder.model_dump(include={"init", "fixed_batch"})}
+        return found

@@ -17,7 +17,8 @@ from wristmir_ray.training.loss import gather, multi_positive_loss
 from wristmir_ray.training.optim import optimizer, update
 from wristmir_ray.training.pairs import Pairs, epoch_order
 from wristmir_ray.training.schedule import learning_rate, num_steps
-from wristmir_ray.training.step import Forward, Towers, check_exact, forward
+from wristmir_ray.training.sharing import check_exact
+from wristmir_ray.training.step import Forward, Towers, forward
 from wristmir_ray.training.texts import Texts
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from wristmir_ray import storage
 from wristmir_ray.anatomy import Split
 from wristmir_ray.errors import ConfigError, TrainingDiverged
 from wristmir_ray.models import clip as clips
+from wristmir_ray.models.start import starting_digest
 from wristmir_ray.schemas import CAPTIONS
 from wristmir_ray.training import checkpoint, events
 from wristmir_ray.training.config import TrainClipConfig
@@ -31,7 +32,8 @@ def train_loop(job: dict[str, Any]) -> None:
     """Train on this rank from the last checkpoint to the end; one checkpoint an epoch.
 
     Args:
-        job: `config` (plain data), `captions` (run id of CAPTIONS), `files` (decoded pixels), `folder` (of the run).
+        job: `config` (plain data), `captions` (run id of CAPTIONS), `files` (decoded pixels), `start` (digest of the
+            files that the driver's model starts from, or empty), `folder` (of the run).
 
     Raises:
         TrainingDiverged, ConfigError: a fault that another try would meet again; `trainer` makes none.
@@ -50,7 +52,7 @@ def train_loop(job: dict[str, Any]) -> None:
     if rank >= active:
         _stand_by(config, len(train))
         return
-    learner = _learner(config, train, val, rank, active)
+    learner = _learner(config, train, val, rank, active, job["start"])
     history = [*_resume(learner, job["folder"]), {**_start(learner), "standing_by": world - active}]
     for epoch in range(learner.next_epoch, learner.epochs):
         steps = _train(learner, epoch, job["folder"])
@@ -81,11 +83,16 @@ def _stand_by(config: TrainClipConfig, pairs: int) -> None:
         ray.train.report({})
 
 
-def _learner(config: TrainClipConfig, train: Pairs, val: Pairs, rank: int, world: int) -> Learner:
+def _learner(config: TrainClipConfig, train: Pairs, val: Pairs, rank: int, world: int, start: str) -> Learner:
     import torch
 
     torch.manual_seed(config.seed)
     clip = clips.build(config.encoder)
+    if starting_digest(clip, config.encoder) != start:
+        raise ConfigError(
+            f"the files of encoder.model {config.encoder.model} on {ray.util.get_node_ip_address()} are not those of "
+            "the node that started the training: put the same ones on every node, or in a place on S3"
+        )
     clips.lock(clip, config.trainable.image_blocks, config.trainable.text)
     cuda = config.workers.use_gpu and (config.workers.backend != "gloo" or torch.cuda.is_available())
     device = ray.train.torch.get_device() if cuda else torch.device("cpu")  # Ray may count GPUs that are not there

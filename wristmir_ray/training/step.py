@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wristmir_ray.errors import ConfigError
-from wristmir_ray.training.config import StepConfig
 from wristmir_ray.training.loss import gather
 
 if TYPE_CHECKING:
@@ -206,27 +204,3 @@ def _at_least_fp32(x: "torch.Tensor") -> "torch.Tensor":
     import torch
 
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def check_exact(model: "torch.nn.Module", share: int, step: StepConfig) -> None:
-    """Raise ConfigError where a means would give another training.
-
-    Batch normalisation sees the statistics of a part instead of those of the share, and a second pass
-    moves its running ones twice.
-
-    Args:
-        model: the towers.
-        share: pairs a rank has of a global batch.
-        step: the means.
-    """
-    import torch
-
-    norms = [n for n, m in model.named_modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    found = f"the model normalises over the batch ({len(norms)} layers, first {norms[0]})" if norms else ""
-    if norms and step.micro_batch is not None and step.micro_batch < share:
-        raise ConfigError(
-            f"step.micro_batch {step.micro_batch} would cut a rank's {share} pairs into parts, but {found}: set "
-            "step.micro_batch to null, use more workers or a smaller batch_size, or take a model without it"
-        )
-    if norms and step.checkpoint_blocks:
-        raise ConfigError(f"step.checkpoint_blocks runs blocks twice, but {found}: set it to false")

@@ -14,7 +14,9 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from wristmir_ray import storage
 from wristmir_ray.errors import ConfigError, StoreFailed, WristmirError
+from wristmir_ray.schemas import CAPTIONS
 from wristmir_ray.training import checkpoint
+from wristmir_ray.training.artifacts import Origin
 from wristmir_ray.training.config import TrainClipConfig, WorkersConfig
 from wristmir_ray.training.loop import train_loop
 
@@ -49,24 +51,24 @@ class EndAtOnce(UserCallback):  # type: ignore[misc]
                 raise error
 
 
-def fit(config: TrainClipConfig, run_id: str, folder: str, captions: str, files: list[str]) -> Trained:
+def fit(config: TrainClipConfig, origin: Origin, folder: str, files: list[str]) -> Trained:
     """Train to the end. The same run id in the same folder continues where it stopped.
 
     Args:
         config: the job's.
-        run_id: names the run; it stands for settings, data and code.
+        origin: its run id, which stands for settings, data and code; tables; and what the model starts from.
         folder: where Ray Train keeps checkpoints: the best and the last.
-        captions: run id of CAPTIONS.
         files: the decoded pixels.
 
     Raises:
         ConfigError, TrainingDiverged: a rank met what another try would meet again.
         WristmirError: the ranks failed more often than `max_failures`.
     """
-    own = storage.join(folder, run_id)
-    job = {"config": config.resolved(), "captions": captions, "files": files, "folder": own}
+    own = storage.join(folder, origin.run_id)
+    made_from = {"captions": origin.inputs[CAPTIONS.name], "files": files, "start": origin.start}
+    job = {"config": config.resolved(), **made_from, "folder": own}
     try:
-        result = torch_trainer(config, run_id, folder, train_loop, job).fit()
+        result = torch_trainer(config, origin.run_id, folder, train_loop, job).fit()
     except TrainingFailedError as e:
         failed = e.controller_failure if isinstance(e, ControllerError) else e
         if isinstance(failed, WristmirError):
@@ -91,7 +93,8 @@ def torch_trainer(
     """Return the trainer of a run, its ranks placed as `config.workers` says.
 
     Args:
-        config, run_id, folder: as of `fit`.
+        config, folder: as of `fit`.
+        run_id: names the run.
         loop: what each rank runs.
         job: its argument.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.s3_server import BUCKET, empty_bucket
-from wristmir_ray import storage
+from wristmir_ray import held, storage
 from wristmir_ray.errors import NotPublished
 from wristmir_ray.pruning.config import PruneConfig
 from wristmir_ray.pruning.pipeline import find_runs, needed, run
@@ -109,3 +109,64 @@ def test_the_young_stay(tmp_path: Path) -> None:
 
 def test_an_empty_root_has_nothing_to_prune(tmp_path: Path) -> None:
     assert run(config(str(tmp_path))).rows == 0
+
+
+def _training(root: str) -> str:
+    """A root on which a training reads crops c0, captions k0 and their decoded pixels; return its own work folder."""
+    line(root)
+    publish(root, "captions", "k0", 1)
+    publish(root, "captions", "k1", 2)
+    for place in ("pixels/c0-252px-abc/p.arrow", "pixels/c1-252px-abc/p.arrow", "train_clip/r1/epoch_000/state.pt"):
+        storage.write_bytes(storage.join(root, "_work", *place.split("/")), b"bytes")
+    return "train_clip/r1"
+
+
+def _work(root: str) -> set[str]:
+    below = storage.join(root, "_work", "")
+    return {"/".join(uri.removeprefix(below).split("/")[:2]) for uri in storage.list_files(storage.join(root, "_work"))}
+
+
+def test_what_a_job_holds_that_runs_stays_whatever_its_age(root: str) -> None:
+    """The pixels of a training, its checkpoints, and the runs that its ranks read again when they are restarted."""
+    own = _training(root)
+    with held.held(root, "r1", {"crops": "c0", "captions": "k0"}, [own, "pixels/c0-252px-abc"]):
+        told = run(config(root))
+        assert told.facts["jobs_that_run"] == 1
+        assert _work(root) == {own, "pixels/c0-252px-abc", "held/r1.json"}
+        assert {"crops c0", "captions k0", "exams x0"} <= there(root)
+        assert storage.published(root, "captions", "k0").run_id == "k0"
+    assert not storage.list_files(storage.join(root, "_work", "held"))
+    run(config(root))
+    assert _work(root) == set()
+    assert not {"crops c0", "captions k0"} & there(root)
+
+
+def test_a_job_that_was_killed_holds_nothing(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its note is as old as the last time that it was written anew."""
+    own = _training(root)
+    note = storage.join(root, held.FOLDER, "r1.json")
+    with held.held(root, "r1", {"crops": "c0"}, [own]):
+        left = storage.read_bytes(note)
+    storage.write_bytes(note, left)
+    run(config(root))
+    assert own in _work(root)
+    monkeypatch.setattr(held, "DEAD_H", 0.0)
+    assert run(config(root)).facts["jobs_that_run"] == 0
+    assert _work(root) == set(), "the note is gone, too"
+    assert "crops c0" not in there(root)
+
+
+def test_a_job_that_runs_long_writes_its_note_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "BEAT_S", 0.02)
+    note = tmp_path / held.FOLDER / "r1.json"
+    with held.held(str(tmp_path), "r1", {}, []):
+        os.utime(note, (0, 0))
+        for _ in range(500):
+            if note.stat().st_mtime > 0:
+                break
+            time.sleep(0.02)
+        assert note.stat().st_mtime > 0
+        with pytest.raises(KeyError), held.held(str(tmp_path), "r2", {}, []):
+            raise KeyError
+        assert [p.name for p in note.parent.iterdir()] == ["r1.json"]
+    assert not note.exists()
