@@ -12,13 +12,16 @@ import torch
 import yaml
 
 from tests.conftest import REPO
+from tests.fault.training_job import tiny_vit
 from tests.unit.training import toy
 from wristmir_ray import job, storage
 from wristmir_ray.config import RayConfig, load_config
 from wristmir_ray.errors import ConfigError, NotPublished, TrainingDiverged
 from wristmir_ray.models.encoder import load_encoder
-from wristmir_ray.training import checkpoint, pipeline
+from wristmir_ray.training import checkpoint, pipeline, trainer
+from wristmir_ray.training.artifacts import Origin
 from wristmir_ray.training.config import TrainClipConfig
+from wristmir_ray.training.sharing import BEGUN
 
 pytestmark = pytest.mark.ray
 
@@ -150,19 +153,91 @@ def test_the_same_run_again_does_nothing(trained: Path) -> None:
     assert storage.published(str(trained), "encoder") == before
 
 
+def _copy_of(trained: Path, root: Path) -> Path:
+    """Publish the same tables below `root`, with the work of the trained run; return the run's folder there."""
+    toy.publish(root, exams=40, corrupt=1)
+    work = root / "_work" / "train_clip" / storage.published(str(trained), "encoder").run_id
+    shutil.copytree(trained / "_work" / "train_clip" / work.name, work)
+    return work
+
+
+def _no_rank(*_: object) -> None:
+    raise AssertionError("a rank was started")
+
+
+def test_checkpoints_that_cannot_be_continued_are_refused_before_any_rank_starts(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another architecture, or, since the small model normalises over a rank's share, of another number of ranks."""
+    work = _copy_of(trained, tmp_path)
+    monkeypatch.setattr("wristmir_ray.training.trainer.fit", _no_rank)
+    alone = config(tmp_path, workers={"num_workers": 1, "use_gpu": False, "cpus": 1})
+    with pytest.raises(ConfigError, match=r"begun with 2 ranks .* with 1: .* Set workers.num_workers to 2, or delete"):
+        pipeline.run(alone)
+    begun = json.loads((work / BEGUN).read_text())
+    begun["shapes"]["logit_scale"] = [2]
+    (work / BEGUN).write_text(json.dumps(begun))
+    with pytest.raises(
+        ConfigError, match=rf"1 tensors differ, first logit_scale: \(2,\) stored.* delete .*{work.name}"
+    ):
+        pipeline.run(config(tmp_path))
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_other_weights_under_the_same_path_are_another_run(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those of another file with the same content are the same one."""
+    from safetensors.torch import load_file, save_file
+
+    toy.publish(tmp_path, exams=40)
+    started: list[Origin] = []
+
+    def fit(_: TrainClipConfig, origin: Origin, *__: object) -> None:
+        started.append(origin)
+        raise ConfigError("as far as this test goes")
+
+    monkeypatch.setattr("wristmir_ray.training.trainer.fit", fit)
+    state = load_file(run_folder(trained) / "model.safetensors")
+    for name, scale in (("w", state["logit_scale"]), ("same", state["logit_scale"]), ("w", torch.tensor(1.0))):
+        save_file({**state, "logit_scale": scale}, str(tmp_path / f"{name}.safetensors"))
+        given = {"pretrained": str(tmp_path / f"{name}.safetensors"), "image_size": 32, "fixed_batch": 8}
+        with pytest.raises(ConfigError, match="as far as"):
+            pipeline.run(config(tmp_path, encoder=given))
+    first, again, other = started
+    assert first == again
+    assert first.start != other.start
+    assert first.run_id != other.run_id
+    assert len(list((tmp_path / "_work" / "train_clip").iterdir())) == 2
+    assert not storage.list_files(str(tmp_path / "_work" / "held"))
+
+
+def test_a_rank_refuses_weights_that_are_not_the_drivers(tmp_path: Path, local_ray: None) -> None:
+    """As on a node with an older copy under the same path: here the driver's digest is of another file."""
+    toy.publish(tmp_path, exams=40)
+    model = tiny_vit(tmp_path / "model")
+    one = {"num_workers": 1, "use_gpu": False, "cpus": 1, "max_failures": 3}
+    few = config(tmp_path, encoder={"model": model, "init": "random"}, workers=one)
+    files, _, _ = pipeline.decode(few, "toy", 36)
+    origin = Origin("run", "code", {"crops": "toy", "captions": "toy"}, start="another")
+    with pytest.raises(
+        ConfigError, match=r"files of encoder.model local-dir:.*model on [\d.]+ are not those of the node"
+    ):
+        trainer.fit(few, origin, str(tmp_path / "_work" / "train_clip"), files)
+
+
 @pytest.mark.slow
 def test_a_checkpoint_of_another_architecture_ends_the_run_at_once(trained: Path, tmp_path: Path) -> None:
     """As if another open_clip had made the same name another model: no rank is started again for that."""
-    toy.publish(tmp_path, exams=40, corrupt=1)
-    run_id = storage.published(str(trained), "encoder").run_id
-    work = tmp_path / "_work" / "train_clip" / run_id
-    shutil.copytree(trained / "_work" / "train_clip" / run_id, work)
+    work = _copy_of(trained, tmp_path)
     for file in work.glob("epoch_*/state.pt"):
         state = torch.load(file, weights_only=True)
         state["model"]["logit_scale"] = torch.zeros(2)
         torch.save(state, file)
     other = config(tmp_path, workers={"num_workers": 2, "use_gpu": False, "cpus": 1, "max_failures": 3})
-    with pytest.raises(ConfigError, match=rf"1 tensors differ, first logit_scale: \(2,\) stored.* delete .*{run_id}"):
+    with pytest.raises(
+        ConfigError, match=rf"1 tensors differ, first logit_scale: \(2,\) stored.* delete .*{work.name}"
+    ):
         pipeline.run(other)
 
 
@@ -216,6 +291,24 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         ["--encoder.init", "pretrained", "--encoder.pretrained", "openai", "--encoder.model", "ViT-B-32"],
         2,
         "cannot load encoder 'ViT-B-32' with weights",
+    ),
+    "the paper's weights, no network": (
+        lambda root: toy.publish(root, 40),
+        ["--encoder.init", "pretrained", "--encoder.model", "hf-hub:nobody/nothing", "--encoder.image_size", "null"],
+        2,
+        "fetch it where there is a network: hf download nobody/nothing --local-dir FOLDER",
+    ),
+    "a file of weights that is not there": (
+        lambda root: toy.publish(root, 40),
+        ["--encoder.init", "pretrained", "--encoder.pretrained", "models/none.pt"],
+        2,
+        f"encoder.pretrained {Path.cwd()}/models/none.pt: there is no such file",
+    ),
+    "ranks that come and go with batch statistics": (
+        lambda root: toy.publish(root, 40),
+        ["--workers.min_workers", "1"],
+        2,
+        "workers.min_workers lets ranks come and go, but the model normalises over a rank's share of the batch",
     ),
     "weights of another architecture": (
         lambda root: toy.publish(root, 40),

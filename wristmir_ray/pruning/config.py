@@ -6,7 +6,7 @@ from wristmir_ray.config import JobConfig
 
 
 class PruneConfig(JobConfig):
-    """Delete runs that are neither published nor what a published run was made from."""
+    """Delete runs that are neither published nor what a published run was made from, nor held by a job that runs."""
 
     delete: bool = Field(False, description="delete; without it the summary only says what would go")
     keep: int = Field(

@@ -77,14 +77,18 @@ class ValidationConfig(Section):
 
 
 class WorkersConfig(Section):
-    """Where training runs. None of this enters the run id: a run resumes on another number of workers."""
+    """Where training runs. None of this enters the run id: a run resumes elsewhere, and on other numbers of workers.
+
+    The latter not for models that learn another thing then: `sharing` refuses it.
+    """
 
     num_workers: int = Field(4, ge=1, description="ranks; the global batch is split equally among them")
     min_workers: int | None = Field(
         None,
         ge=1,
         description="as few ranks as will do while nodes are lost or not there yet, at the same global batch (ranks "
-        "that do not divide it stand by); null = num_workers and no fewer",
+        "that do not divide it stand by); null = num_workers and no fewer. Refused for image towers with batch "
+        "normalisation or dropout",
     )
     resize_check_s: float = Field(
         60, gt=0, description="with min_workers: how often nodes that came back are looked for"
