@@ -18,6 +18,8 @@ from wristmir_ray import job, storage
 from wristmir_ray.config import RayConfig, load_config
 from wristmir_ray.errors import ConfigError, NotPublished, TrainingDiverged
 from wristmir_ray.models.encoder import load_encoder
+from wristmir_ray.pruning import pipeline as pruning
+from wristmir_ray.pruning.config import PruneConfig
 from wristmir_ray.training import checkpoint, pipeline, trainer
 from wristmir_ray.training.artifacts import Origin
 from wristmir_ray.training.config import TrainClipConfig
@@ -210,6 +212,29 @@ def test_other_weights_under_the_same_path_are_another_run(
     assert first.run_id != other.run_id
     assert len(list((tmp_path / "_work" / "train_clip").iterdir())) == 2
     assert not storage.list_files(str(tmp_path / "_work" / "held"))
+
+
+def test_pruning_leaves_what_a_running_training_reads(
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captions were published anew while it decoded; pruned is with every age at zero, and once more when it ended."""
+    toy.publish(tmp_path, exams=40)
+    root, read = str(tmp_path), []
+    prune = PruneConfig(root=root, keep=0, min_age_h=0, work_age_h=0, delete=True)
+
+    def fit(_: TrainClipConfig, origin: Origin, folder: str, files: list[str]) -> None:
+        storage.publish(root, storage.Manifest("captions", "later", "toy"))
+        pruning.run(prune)
+        read.extend([*files, str(Path(folder, origin.run_id, BEGUN)), *storage.list_files(f"{root}/captions/runs/toy")])
+        assert len(read) >= 4
+        assert all(Path(file).is_file() for file in read)
+        raise ConfigError("as far as this test goes")
+
+    monkeypatch.setattr("wristmir_ray.training.trainer.fit", fit)
+    with pytest.raises(ConfigError, match="as far as"):
+        pipeline.run(config(tmp_path))
+    pruning.run(prune)
+    assert not [file for file in read if Path(file).exists()]
 
 
 def test_a_rank_refuses_weights_that_are_not_the_drivers(tmp_path: Path, local_ray: None) -> None:

@@ -18,11 +18,12 @@ from wristmir_ray.models import encoder
 from wristmir_ray.models.clip import Clip
 from wristmir_ray.models.start import starting_digest, starts_from_files
 from wristmir_ray.schemas import CAPTIONS, CROPS
-from wristmir_ray.training import artifacts
+from wristmir_ray.training import artifacts, events
 from wristmir_ray.training.artifacts import Origin
 from wristmir_ray.training.checks import check_pairs, check_rejects, named
 from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.pairs import COLUMNS, Pairs, open_pairs
+from wristmir_ray.training.schedule import num_steps
 from wristmir_ray.training.sharing import begin, check_elastic, check_exact
 from wristmir_ray.training.stages import store_pixels
 
@@ -84,6 +85,7 @@ def _train(config: TrainClipConfig, clip: Clip, origin: Origin) -> storage.Manif
         train, val = pairs_of(config, captions, files)
         check_pairs(config, train, val)
         begin(clip.model, config.workers, own)
+        _say(config, len(train), own)
         trained = fit(config, origin, work, files)
         clip.model.load_state_dict(trained.state)
         facts = artifacts.Facts(origin, train, val, rejected)
@@ -100,6 +102,14 @@ def _train(config: TrainClipConfig, clip: Clip, origin: Origin) -> storage.Manif
         config=config.resolved(),
         metrics=metrics,
     )
+
+
+def _say(config: TrainClipConfig, pairs: int, own: str) -> None:
+    """Log what begins, and where it can be watched: an hour may pass before the next line."""
+    steps, _ = num_steps(pairs, config.batch_size, config.epochs, config.steps)
+    where = {"run": own.rsplit("/", 1)[-1], "tensorboard": storage.join(own, events.FOLDER)}
+    fields = {"job": JOB, **where, "ranks": config.workers.num_workers, "pairs": pairs, "steps": steps}
+    log.info("training", extra={"fields": fields})
 
 
 def pixel_folder(crops: str, side_px: int) -> str:
