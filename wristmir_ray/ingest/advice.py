@@ -20,8 +20,8 @@ def _of_tables(config: IngestConfig, facts: Mapping[str, Any]) -> Iterator[str]:
     metadata, reports = config.metadata.columns, config.reports.columns
     if _nothing_matches("metadata", facts):
         yield (
-            f"no row of metadata.path names an image: is '{metadata.file}' its column of files (metadata.columns.file), and "
-            "`images` their place?"
+            f"no row of metadata.path names an image: is '{metadata.file}' its column of files "
+            "(metadata.columns.file), and `images` their place?"
         )
     if _nothing_matches("reports", facts):
         theirs = f"'{metadata.accession}' of metadata.path" if config.metadata.path and metadata.accession else ""
