@@ -1,4 +1,4 @@
-"""What a job writes while Ray starts is our own: Ray's advice to its users is none to ours. And workers still restart."""
+"""What a job writes while Ray starts is its own: no advice of Ray's is shown. And workers still restart."""
 
 import os
 import subprocess
