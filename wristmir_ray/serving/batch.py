@@ -22,6 +22,11 @@ MOST_LINES = 10_000
 log = logging.getLogger(__name__)
 
 
+def queries_in(body: bytes) -> int:
+    """Return how many lines of a body hold a query, at least 1."""
+    return max(1, sum(1 for line in io.BytesIO(body) if line.strip()))
+
+
 async def answers(graph: Graph, body: bytes, meter: Meter) -> AsyncIterator[bytes]:
     """Yield a line (`api.BatchAnswer`) for each line that holds a query; empty lines are left out.
 

@@ -7,16 +7,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect
 
 from wristmir_ray import __version__
 from wristmir_ray.anatomy import Region
 from wristmir_ray.serving import api, batch, problems
 from wristmir_ray.serving import meter as meters
 from wristmir_ray.serving.access import Keys
-from wristmir_ray.serving.guard import Guard
+from wristmir_ray.serving.body import BodyLimit
+from wristmir_ray.serving.guard import NOT_ANSWERED, Guard, pass_of
 from wristmir_ray.serving.limits import Buckets, RateLimit
 from wristmir_ray.serving.meter import Meter
+from wristmir_ray.serving.probe import Probe
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Graph, answer
 
@@ -54,35 +56,6 @@ class SearchForm(api.SearchParameters):
         return api.SearchParameters(**{n: getattr(self, n) for n in api.SearchParameters.model_fields})
 
 
-class BodyLimit:
-    """ASGI middleware: ends a request whose body grows beyond `max_bytes`, declared or not."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, counting the bytes that come in."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            await problems.response(problems.problem(413, "upload_too_large", _TOO_LARGE))(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise HTTPException(413, _TOO_LARGE)
-            return message
-
-        await self._app(scope, counted, send)
-
-
 def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None = None) -> FastAPI:
     """Return the ASGI application.
 
@@ -98,9 +71,10 @@ def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None 
         version=__version__,
         docs_url=None,  # its scripts would come from a foreign host
         redoc_url=None,
+        redirect_slashes=False,  # it would send to whatever host the request names
         responses={422: _PROBLEM, 503: _PROBLEM, **(_GUARDED if keys else {}), **(_LIMITED if limit else {})},
     )
-    http.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    http.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, detail=_TOO_LARGE)
     http.add_middleware(Guard, keys=keys, buckets=Buckets(limit) if limit else None, meter=meter)
     _add_problems(http)
     _add_search(http, graph, meter)
@@ -133,13 +107,15 @@ def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
     async def batch_search(request: Request) -> Response:
         """Take a query a line (`BatchQuery`), answer with a line each (`BatchAnswer`), as they are done.
 
-        At most 64 MiB and 10,000 lines.
+        At most 64 MiB and 10,000 lines. Each query counts for the rate limit: a batch larger than a rested caller may
+        ask at once is answered whole, and paid off before his next request.
         """
         body = await request.body()
         if body.count(b"\n") > batch.MOST_LINES:
             raise ProblemError(
                 problems.problem(413, "too_many_queries", f"a batch has at most {batch.MOST_LINES} lines")
             )
+        pass_of(request).charge(batch.queries_in(body) - 1)
         lines = batch.answers(graph, body, meter)
         return StreamingResponse(lines, media_type=batch.MEDIA_TYPE)
 
@@ -168,7 +144,11 @@ def _add_archive(http: FastAPI, graph: Graph) -> None:
 
 
 def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:
-    @http.get("/metrics", tags=["health"], response_class=Response)
+    probe = Probe(graph.ready)
+
+    @http.get(
+        "/metrics", tags=["health"], response_class=Response, responses={200: {"content": {meters.MEDIA_TYPE: {}}}}
+    )
     async def metrics() -> Response:
         """Return this replica's counters in Prometheus' format; needs a key of role admin."""
         return Response(meter.text(), media_type=meters.MEDIA_TYPE)
@@ -179,15 +159,16 @@ def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:
         return api.Health()
 
     @http.get("/readyz", tags=["health"])
-    async def readyz() -> api.Readiness:
-        """Return that every part answers, or 503."""
-        return await graph.ready()
+    async def readyz(request: Request) -> api.Readiness:
+        """Return that every part answers, or 503; to the holder of a key also which runs answer."""
+        found = await probe.ready()
+        return found if pass_of(request).caller else api.Readiness(ready=found.ready)
 
 
 def _add_problems(http: FastAPI) -> None:
     @http.exception_handler(ProblemError)
     async def known(_request: Request, error: ProblemError) -> Response:
-        return problems.response(error.problem)
+        return problems.response(error.problem, error.headers)
 
     @http.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
@@ -199,12 +180,16 @@ def _add_problems(http: FastAPI) -> None:
             case 400:
                 found = problems.problem(422, "invalid_request", "the body is not a multipart form")
             case 404:
-                found = problems.problem(404, "unknown_address", "no such address; see /openapi.json")
+                found = problems.unknown_address()
             case 413:
                 found = problems.problem(413, "upload_too_large", _TOO_LARGE)
             case status:
                 found = problems.problem(status, "refused", "the request cannot be served in this way")
         return problems.response(found, error.headers)
+
+    @http.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=NOT_ANSWERED)
 
     @http.exception_handler(Exception)
     async def unforeseen(_request: Request, _error: Exception) -> Response:
@@ -217,5 +202,5 @@ def _document_problems(http: FastAPI) -> None:
     for routes in described["paths"].values():
         for operation in routes.values():
             for code, response in operation["responses"].items():
-                if code != "200":
+                if int(code) >= 400:
                     response["content"] = {problems.MEDIA_TYPE: response["content"]["application/json"]}

@@ -1,0 +1,45 @@
+"""What a request's body may be, looked at before anything parses it."""
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from wristmir_ray.serving import problems
+
+_DIGITS = 18
+"""Of a declared length: more name no body that anyone sends, and a huge number costs time to read."""
+
+
+class BodyLimit:
+    """ASGI middleware: ends a request whose body grows beyond `max_bytes`, declared or not.
+
+    Args:
+        app: what is guarded.
+        max_bytes: of a body.
+        detail: of the problem, for people.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, detail: str) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._detail = detail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, counting the bytes that come in."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and (len(declared) > _DIGITS or int(declared) > self._max_bytes):
+            await problems.response(problems.problem(413, "upload_too_large", self._detail))(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise HTTPException(413, self._detail)
+            return message
+
+        await self._app(scope, counted, send)
