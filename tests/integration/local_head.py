@@ -26,6 +26,7 @@ def environment() -> dict[str, str]:
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "wristmir_ray.serving.door:middlewares",  # as cluster.yaml
         "OMP_NUM_THREADS": "1",
     }
 

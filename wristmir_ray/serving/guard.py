@@ -29,7 +29,8 @@ ROLES: Mapping[str, Role] = {"/metrics": Role.ADMIN}
 NOT_ANSWERED = 499
 """Status of a request whose sender was gone before it was answered."""
 
-_SENT_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
+SENT_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
+"""Of a request, that its sender may choose."""
 _BEARER = "bearer "
 _PASS = "wristmir.pass"
 _SAFE = {b"x-content-type-options": b"nosniff", b"cache-control": b"no-store"}
@@ -146,7 +147,7 @@ class _Request:
         self.scope, self._receive, self._send = scope, receive, send
         self.headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         sent = self.headers.get(REQUEST_ID.lower(), "")
-        self.id = sent if _SENT_ID.fullmatch(sent) else uuid.uuid4().hex
+        self.id = sent if SENT_ID.fullmatch(sent) else uuid.uuid4().hex
         self.started = time.perf_counter()
         self.caller: Caller | None = None
         self.status = NOT_ANSWERED

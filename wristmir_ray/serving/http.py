@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
+from fastapi import FastAPI, Form, Header, HTTPException, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
@@ -16,6 +16,7 @@ from wristmir_ray.serving import meter as meters
 from wristmir_ray.serving.access import Keys
 from wristmir_ray.serving.body import BodyLimit
 from wristmir_ray.serving.guard import NOT_ANSWERED, Guard, pass_of
+from wristmir_ray.serving.images import MAX_SIDE_PX, MIN_SIDE_PX
 from wristmir_ray.serving.limits import Buckets, RateLimit
 from wristmir_ray.serving.meter import Meter
 from wristmir_ray.serving.probe import Probe
@@ -31,6 +32,14 @@ _TOO_LARGE = f"an upload has at most {MAX_UPLOAD_BYTES // 2**20} MiB"
 _PROBLEM: dict[str, Any] = {"model": api.Problem}
 _GUARDED: dict[int | str, dict[str, Any]] = {401: _PROBLEM, 403: _PROBLEM}
 _LIMITED: dict[int | str, dict[str, Any]] = {429: _PROBLEM}
+_KEPT = {"Cache-Control": "private, max-age=3600"}
+_MAX_SIDE = "px; an image with a longer side is scaled down to it"
+_IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}},
+    304: {"description": "the caller holds it (`If-None-Match`)"},
+    404: _PROBLEM,
+    410: _PROBLEM,
+}
 _LINES: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -140,7 +149,24 @@ def _add_archive(http: FastAPI, graph: Graph) -> None:
     async def crop(exam_id: api.ExamId, region: Region) -> Response:
         """Return one region of one exam, enhanced, as 8-bit grey PNG."""
         png = await graph.crop(exam_id, region)
-        return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(png, media_type="image/png", headers=_KEPT)
+
+    @http.get("/v1/exams/{exam_id}/image", tags=["archive"], response_class=Response, responses=_IMAGE)
+    async def image(
+        exam_id: api.ExamId,
+        max_side: Annotated[int | None, Query(ge=MIN_SIDE_PX, le=MAX_SIDE_PX, description=_MAX_SIDE)] = None,
+        if_none_match: Annotated[str, Header(description="tags of images that the caller holds")] = "",
+    ) -> Response:
+        """Return one exam's whole radiograph, windowed as for every other use, as 8-bit grey PNG.
+
+        It is read where it was ingested from, and shown only if its pixels are still those of the exam: 410 where they
+        are not, or where it is gone.
+        """
+        found = await graph.image(exam_id, max_side, if_none_match)
+        headers = {**_KEPT, "ETag": found.tag}
+        if found.png is None:
+            return Response(status_code=304, headers=headers)
+        return Response(found.png, media_type="image/png", headers=headers)
 
 
 def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:

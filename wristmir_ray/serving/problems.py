@@ -105,6 +105,14 @@ def unknown_region() -> Problem:
     return problem(404, ErrorCode.NO_REGION.value, "this region was not found in the exam's image")
 
 
+def image_gone(code: str) -> Problem:
+    """Return the problem of an exam whose own image is no longer where it was ingested from.
+
+    It is 410 and not 502: the store answers, and another try would end the same. A new ingest mends it.
+    """
+    return problem(410, code, "the image that was ingested as this exam can no longer be shown; run ingest again")
+
+
 def not_for_texts() -> Problem:
     """Return the problem of `only_similar` with a text: what is similar is calibrated on images."""
     return problem(422, "invalid_request", "only_similar: for images and exams, not for texts")

@@ -109,6 +109,43 @@ def test_probes_need_no_key_and_are_not_limited(client: TestClient) -> None:
     assert {client.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(10)} == {200}
 
 
+def test_a_probe_tells_runs_to_the_holder_of_a_key_alone(keys: dict[Role, str], tmp_path: Path) -> None:
+    client = TestClient(create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"), RateLimit(per_s=0.001, burst=3)))
+    for headers in ({}, bearer("wmr_wrong")):
+        assert client.get("/readyz", headers=headers).json() == {"ready": True, "lineage": None}
+    assert client.get("/readyz", headers=bearer(keys[Role.READ])).json()["lineage"]["index"] == "i1"
+    assert TestClient(create_http(FakeGraph())).get("/readyz").json()["lineage"]["index"] == "i1"
+
+
+def test_a_probe_is_no_way_to_try_keys(keys: dict[Role, str], tmp_path: Path) -> None:
+    client = TestClient(create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"), RateLimit(per_s=0.001, burst=3)))
+    tried = [client.get("/readyz", headers=bearer(keys[Role.READ])).json()["lineage"] is None for _ in range(4)]
+    assert tried == [False] * 3 + [True]
+
+
+def test_a_batch_pays_for_each_of_its_queries(keys: dict[Role, str], client: TestClient) -> None:
+    line = f'{{"exam_id": "{EXAM}"}}\n'.encode()
+    reader, admin = bearer(keys[Role.READ]), bearer(keys[Role.ADMIN])
+    assert client.post("/v1/batch-search", content=line * 4 + b"\n\n", headers=reader).status_code == 200
+    assert client.get("/v1/archives", headers=reader).status_code == 200
+    refused = client.post("/v1/batch-search", content=line, headers=reader)
+    problem_of(refused, 429, "too_many_requests")
+
+    larger = client.post("/v1/batch-search", content=line * 8, headers=admin)  # than the bucket, which was full
+    assert (larger.status_code, larger.content.count(b"\n")) == (200, 8)
+    wait_s = int(client.get("/v1/archives", headers=admin).headers["retry-after"])
+    assert 3_900 < wait_s <= 4_001  # three are owed, and one is wanted
+
+
+def test_a_batch_that_cannot_be_paid_is_not_answered(keys: dict[Role, str], client: TestClient) -> None:
+    line = f'{{"exam_id": "{EXAM}"}}\n'.encode()
+    reader = bearer(keys[Role.READ])
+    assert client.get("/v1/archives", headers=reader).status_code == 200
+    refused = client.post("/v1/batch-search", content=line * 5, headers=reader)
+    problem_of(refused, 429, "too_many_requests")
+    assert client.post("/v1/batch-search", content=line * 3, headers=reader).status_code == 200
+
+
 def test_one_caller_does_not_use_up_another_s_share(client: TestClient, keys: dict[Role, str]) -> None:
     asked = [client.post("/v1/search", data=SEARCH, headers=bearer(keys[Role.READ])) for _ in range(6)]
     assert [a.status_code for a in asked] == [200] * 5 + [429]
