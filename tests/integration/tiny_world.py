@@ -105,7 +105,10 @@ def make_world(folder: Path, exams: int = 12) -> World:
     )
     images = {keys.digest("exam", str(i)): image(i) for i in range(exams)}
     found = {e: locate(decode(png, DecodeConfig()).gray) for e, png in images.items()}
-    publish_rows(root, EXAMS, [_exam(i, e) for i, e in enumerate(images)])
+    sources = [storage.join(str(folder), "sources", f"{i}.png") for i in range(exams)]
+    for uri, png in zip(sources, images.values(), strict=True):
+        storage.write_bytes(uri, png)
+    publish_rows(root, EXAMS, [_exam(i, e, png, sources[i]) for i, (e, png) in enumerate(images.items())])
     publish_rows(root, CAPTIONS, [_caption(i, e, r) for i, e in enumerate(images) for r in Region])
     made = {
         "inputs": {EXAMS.name: RUN},
@@ -120,14 +123,15 @@ def make_world(folder: Path, exams: int = 12) -> World:
     return World(root, images)
 
 
-def _exam(i: int, exam_id: str) -> dict[str, Any]:
+def _exam(i: int, exam_id: str, png: bytes, uri: str) -> dict[str, Any]:
     return {
         "source_id": keys.digest("source", str(i)),
         "exam_id": exam_id,
         "patient_id": keys.digest("patient", str(i // 2)),
         "study_id": keys.digest("study", str(i)),
         "report_id": keys.digest("report", str(i)),
-        "source_uri": f"{i}.png",
+        "source_uri": uri,
+        "pixel_id": decode(png, DecodeConfig()).pixel_id,
         "format": "png",
         "laterality": ["left", "right"][i % 2],
         "view": "pa",

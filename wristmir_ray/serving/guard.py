@@ -91,13 +91,13 @@ class Guard:
     def _check(self, request: "_Request") -> None:
         """Raise where the request must not pass. The path is the one that routes are matched with."""
         path = get_route_path(request.scope)
-        if not path.isprintable():  # a route's pattern lets a line feed pass at its end
-            raise ProblemError(problems.unknown_address())
         request.caller = self._caller(request.headers)
         if path in OPEN:
             self._probed(request)
         else:
             self._pass(request, ROLES.get(path.rstrip("/"), Role.READ))
+        if not path.isprintable():  # a route's pattern lets a line feed pass at its end
+            raise ProblemError(problems.unknown_address())
         request.scope[_PASS] = Pass(request.caller, lambda tokens: self._charge(request, tokens))
 
     def _probed(self, request: "_Request") -> None:

@@ -89,7 +89,7 @@ def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None 
     _add_search(http, graph, meter)
     _add_archive(http, graph)
     _add_health(http, graph, meter)
-    _document_problems(http)
+    _mend_description(http)
     return http
 
 
@@ -222,9 +222,15 @@ def _add_problems(http: FastAPI) -> None:
         return problems.response(problems.internal())
 
 
-def _document_problems(http: FastAPI) -> None:
-    """Give the errors of /openapi.json the media type they have (FastAPI describes every model as JSON)."""
-    described = http.openapi()  # kept by FastAPI, so that the change below stays
+def _mend_description(http: FastAPI) -> None:
+    """Make /openapi.json say what is true: the media type of errors (not JSON), and that no form can send a null."""
+    described = http.openapi()  # kept by FastAPI, so that the changes below stay
+    fields = described["components"]["schemas"][SearchForm.__name__]["properties"]
+    for field in fields.values():
+        if kinds := field.pop("anyOf", None):
+            (kind,) = [k for k in kinds if k.get("type") != "null"]
+            field |= {**kind, **field}
+    fields["image"]["format"] = "binary"  # what tools know a file by
     for routes in described["paths"].values():
         for operation in routes.values():
             for code, response in operation["responses"].items():
