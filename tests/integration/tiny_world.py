@@ -1,7 +1,7 @@
 """A published archive of a few synthetic exams with real (tiny, untrained) models, made in seconds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class World:
     root: str
     images: dict[str, bytes]
     """Exam id -> PNG."""
+    sources: dict[str, Path] = field(default_factory=dict)
+    """Exam id -> where its image lies."""
 
 
 def image(seed: int) -> bytes:
@@ -105,10 +107,10 @@ def make_world(folder: Path, exams: int = 12) -> World:
     )
     images = {keys.digest("exam", str(i)): image(i) for i in range(exams)}
     found = {e: locate(decode(png, DecodeConfig()).gray) for e, png in images.items()}
-    sources = [storage.join(str(folder), "sources", f"{i}.png") for i in range(exams)]
-    for uri, png in zip(sources, images.values(), strict=True):
-        storage.write_bytes(uri, png)
-    publish_rows(root, EXAMS, [_exam(i, e, png, sources[i]) for i, (e, png) in enumerate(images.items())])
+    sources = {e: folder / "sources" / f"{i}.png" for i, e in enumerate(images)}
+    for exam_id, png in images.items():
+        storage.write_bytes(str(sources[exam_id]), png)
+    publish_rows(root, EXAMS, [_exam(i, e, png, str(sources[e])) for i, (e, png) in enumerate(images.items())])
     publish_rows(root, CAPTIONS, [_caption(i, e, r) for i, e in enumerate(images) for r in Region])
     made = {
         "inputs": {EXAMS.name: RUN},
@@ -120,7 +122,7 @@ def make_world(folder: Path, exams: int = 12) -> World:
     publish_rows(
         root, CROPS, [_crop(i, e, r, version) for i, (e, regions) in enumerate(found.items()) for r in regions], **made
     )
-    return World(root, images)
+    return World(root, images, sources)
 
 
 def _exam(i: int, exam_id: str, png: bytes, uri: str) -> dict[str, Any]:
