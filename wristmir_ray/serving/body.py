@@ -5,6 +5,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wristmir_ray.serving import problems
 
+MAX_FORM_BYTES = 64 * 2**10
+"""Of a form without files: its parser takes a second for each megabyte of ampersands, and serves nobody meanwhile."""
 _DIGITS = 18
 """Of a declared length: more name no body that anyone sends, and a huge number costs time to read."""
 
@@ -28,9 +30,13 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and (len(declared) > _DIGITS or int(declared) > self._max_bytes):
-            await problems.response(problems.problem(413, "upload_too_large", self._detail))(scope, receive, send)
+        headers = dict(scope["headers"])
+        most, detail = self._max_bytes, self._detail
+        if headers.get(b"content-type", b"").lower().startswith(b"application/x-www-form-urlencoded"):
+            most, detail = min(most, MAX_FORM_BYTES), "send what is larger as multipart/form-data"
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and (len(declared) > _DIGITS or int(declared) > most):
+            await problems.response(problems.problem(413, "upload_too_large", detail))(scope, receive, send)
             return
         received = 0
 
@@ -38,8 +44,8 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise HTTPException(413, self._detail)
+            if received > most:
+                raise HTTPException(413, detail)
             return message
 
         await self._app(scope, counted, send)

@@ -208,7 +208,7 @@ def _add_problems(http: FastAPI) -> None:
             case 404:
                 found = problems.unknown_address()
             case 413:
-                found = problems.problem(413, "upload_too_large", _TOO_LARGE)
+                found = problems.problem(413, "upload_too_large", error.detail)  # it is ours
             case status:
                 found = problems.problem(status, "refused", "the request cannot be served in this way")
         return problems.response(found, error.headers)
