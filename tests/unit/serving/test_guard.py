@@ -1,5 +1,6 @@
 """Before every route: who asks, how often, and what is written down of it."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,23 @@ def test_a_fault_of_ours_is_said_and_has_an_id(
     assert answer.headers["x-request-id"]
     assert [s["status"] for s in audit(caplog) if "status" in s] == [500]
     assert "Roe" not in str([r.__dict__.get("fields") for r in caplog.records]) + answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/search", "/v1/batch-search"])
+def test_who_goes_away_while_he_sends_is_no_fault_of_ours(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Broken uploads must not look like errors of the service."""
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "client": ("127.0.0.1", 1)}
+    headers = [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"100")]
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def nobody(message: Any) -> None:
+        pass
+
+    with caplog.at_level(logging.INFO, "wristmir_ray.audit"):
+        asyncio.run(create_http(FakeGraph())({**scope, "headers": headers}, gone, nobody))
+    assert [s["status"] for s in audit(caplog)] == [499 if path.startswith("/v1/batch") else 422]
 
 
 def test_a_refused_key_is_named_in_the_audit_log(
