@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wristmir_ray.serving import problems
 from wristmir_ray.serving.access import ANYONE, Caller, Keys, Role
-from wristmir_ray.serving.limits import Buckets
+from wristmir_ray.serving.limits import Buckets, RateLimit
 from wristmir_ray.serving.meter import Meter
 from wristmir_ray.serving.problems import ProblemError
 
@@ -62,12 +62,14 @@ class Guard:
     Args:
         app: what is guarded.
         keys: whose requests are served; None: anyone's.
-        buckets: how many; None: any number.
+        limit: how many of one caller; None: any number.
         meter: counts.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys | None, buckets: Buckets | None, meter: Meter) -> None:
-        self._app, self._keys, self._buckets, self._meter = app, keys, buckets, meter
+    def __init__(self, app: ASGIApp, keys: Keys | None, limit: RateLimit | None, meter: Meter) -> None:
+        self._app, self._keys, self._meter = app, keys, meter
+        # Few buckets are kept: strangers from many addresses must not push out that of a key, and with it its debts.
+        self._of_keys, self._of_addresses = (Buckets(limit), Buckets(limit)) if limit else (None, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -102,11 +104,13 @@ class Guard:
 
     def _probed(self, request: "_Request") -> None:
         """Forget whose key a probe has brought, where too many were tried."""
-        if request.headers.get("authorization") and self._buckets and self._buckets.wait_s(request.payer) > 0:
+        buckets = self._buckets(request)
+        if request.headers.get("authorization") and buckets and buckets.wait_s(request.payer) > 0:
             request.caller = None
 
     def _pass(self, request: "_Request", role: Role) -> None:
-        if self._buckets is not None and (wait_s := self._buckets.wait_s(request.payer)) > 0:
+        buckets = self._buckets(request)
+        if buckets and (wait_s := buckets.wait_s(request.payer)) > 0:
             raise problems.too_many_requests(wait_s)
         if request.caller is None:
             no_key = problems.problem(401, "no_key", "send a valid API key: Authorization: Bearer KEY")
@@ -122,8 +126,12 @@ class Guard:
         return self._keys.caller(key) if key else None
 
     def _charge(self, request: "_Request", tokens: int) -> None:
-        if self._buckets is not None and (wait_s := self._buckets.charge_s(request.payer, tokens)) > 0:
+        buckets = self._buckets(request)
+        if buckets and (wait_s := buckets.charge_s(request.payer, tokens)) > 0:
             raise problems.too_many_requests(wait_s)
+
+    def _buckets(self, request: "_Request") -> Buckets | None:
+        return self._of_keys if request.has_key else self._of_addresses
 
     def _say(self, request: "_Request") -> None:
         route, seconds = request.route, time.perf_counter() - request.started
@@ -154,9 +162,13 @@ class _Request:
         self.received = 0
 
     @property
+    def has_key(self) -> bool:
+        return self.caller not in (None, ANYONE)
+
+    @property
     def payer(self) -> str:
         """Whose rate it counts for: its key's, or its address's, so that keys cannot be tried at will."""
-        if self.caller not in (None, ANYONE):
+        if self.has_key:
             return f"key {self.caller}"
         client = self.scope.get("client")
         return f"address {client[0] if client else 'unknown'}"

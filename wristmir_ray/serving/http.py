@@ -17,7 +17,7 @@ from wristmir_ray.serving.access import Keys
 from wristmir_ray.serving.body import BodyLimit
 from wristmir_ray.serving.guard import NOT_ANSWERED, Guard, pass_of
 from wristmir_ray.serving.images import MAX_SIDE_PX, MIN_SIDE_PX
-from wristmir_ray.serving.limits import Buckets, RateLimit
+from wristmir_ray.serving.limits import RateLimit
 from wristmir_ray.serving.meter import Meter
 from wristmir_ray.serving.probe import Probe
 from wristmir_ray.serving.problems import ProblemError
@@ -84,7 +84,7 @@ def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None 
         responses={422: _PROBLEM, 503: _PROBLEM, **(_GUARDED if keys else {}), **(_LIMITED if limit else {})},
     )
     http.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, detail=_TOO_LARGE)
-    http.add_middleware(Guard, keys=keys, buckets=Buckets(limit) if limit else None, meter=meter)
+    http.add_middleware(Guard, keys=keys, limit=limit, meter=meter)
     _add_problems(http)
     _add_search(http, graph, meter)
     _add_archive(http, graph)

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from tests.unit.serving.fake_graph import EXAM, FakeGraph
 from tests.unit.serving.test_http import problem_of
+from wristmir_ray.serving import limits
 from wristmir_ray.serving.access import Keys, Role, add_key
 from wristmir_ray.serving.http import create_http
 from wristmir_ray.serving.limits import RateLimit
@@ -170,6 +171,18 @@ def test_one_caller_does_not_use_up_another_s_share(client: TestClient, keys: di
     problem_of(asked[-1], 429, "too_many_requests")
     assert int(asked[-1].headers["retry-after"]) > 900
     assert client.post("/v1/search", data=SEARCH, headers=bearer(keys[Role.ADMIN])).status_code == 200
+
+
+def test_strangers_do_not_push_a_key_s_debts_out(
+    keys: dict[Role, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_CALLERS", 2)
+    app = create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"), RateLimit(per_s=0.001, burst=1))
+    reader = bearer(keys[Role.READ])
+    assert TestClient(app).get("/v1/archives", headers=reader).status_code == 200
+    for n in range(5):
+        assert TestClient(app, client=(f"10.0.0.{n}", 1)).get("/v1/archives").status_code == 401
+    assert TestClient(app).get("/v1/archives", headers=reader).status_code == 429
 
 
 def test_without_keys_an_address_is_a_caller() -> None:
