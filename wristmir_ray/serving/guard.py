@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette._utils import get_route_path
@@ -100,7 +101,7 @@ class Guard:
             self._pass(request, ROLES.get(path.rstrip("/"), Role.READ))
         if not path.isprintable():  # a route's pattern lets a line feed pass at its end
             raise ProblemError(problems.unknown_address())
-        request.scope[_PASS] = Pass(request.caller, lambda tokens: self._charge(request, tokens))
+        request.scope[_PASS] = Pass(request.caller, partial(_charge, self._buckets(request), request.payer))
 
     def _probed(self, request: "_Request") -> None:
         """Forget whose key a probe has brought, where too many were tried."""
@@ -125,11 +126,6 @@ class Guard:
         key = sent[len(_BEARER) :].strip() if sent.lower().startswith(_BEARER) else ""
         return self._keys.caller(key) if key else None
 
-    def _charge(self, request: "_Request", tokens: int) -> None:
-        buckets = self._buckets(request)
-        if buckets and (wait_s := buckets.charge_s(request.payer, tokens)) > 0:
-            raise problems.too_many_requests(wait_s)
-
     def _buckets(self, request: "_Request") -> Buckets | None:
         return self._of_keys if request.has_key else self._of_addresses
 
@@ -146,6 +142,11 @@ class Guard:
             "bytes": request.received,
         }
         log.info("request", extra={"fields": fields})
+
+
+def _charge(buckets: Buckets | None, payer: str, tokens: int) -> None:
+    if buckets and (wait_s := buckets.charge_s(payer, tokens)) > 0:
+        raise problems.too_many_requests(wait_s)
 
 
 class _Request:
