@@ -70,7 +70,8 @@ class Guard:
     def __init__(self, app: ASGIApp, keys: Keys | None, limit: RateLimit | None, meter: Meter) -> None:
         self._app, self._keys, self._meter = app, keys, meter
         # Few buckets are kept: strangers from many addresses must not push out that of a key, and with it its debts.
-        self._of_keys, self._of_addresses = (Buckets(limit), Buckets(limit)) if limit else (None, None)
+        self._of_keys = Buckets(limit) if limit else None
+        self._of_addresses = Buckets(limit) if limit else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
