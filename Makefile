@@ -4,6 +4,7 @@
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 BIN := .venv/bin
 SEEDS ?= 0 1 2
+DOOR := RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=wristmir_ray.serving.door:middlewares
 export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 export OMP_NUM_THREADS ?= 1
@@ -42,7 +43,7 @@ ablation: .venv/.demo ## train the paper's variants on phantoms over three seeds
 
 serve: .venv/.demo ## serve the demo's index on http://127.0.0.1:8000 (after make demo)
 	$(BIN)/python -m wristmir_ray.serving.check --start serve_config.yaml
-	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 serve run serve_config.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 $(DOOR) serve run serve_config.yaml
 
 format: .venv/.dev ## format the code
 	$(BIN)/ruff format .

@@ -38,7 +38,7 @@ def test_we_take_its_arguments(config: dict[str, Any], deployments: dict[str, di
 
 
 def test_every_deployment_is_ours_and_bounded(deployments: dict[str, dict[str, Any]]) -> None:
-    assert set(deployments) == {"Ingress", "Extract", "Encode", "Search"}
+    assert set(deployments) == {"Ingress", "Extract", "Encode", "Search", "Images"}
     for deployment in deployments.values():
         assert deployment["num_replicas"] >= 1
         assert deployment["max_ongoing_requests"] > 0

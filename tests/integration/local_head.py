@@ -26,6 +26,7 @@ def environment() -> dict[str, str]:
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "wristmir_ray.serving.door:middlewares",  # as cluster.yaml
         "OMP_NUM_THREADS": "1",
     }
 
@@ -47,6 +48,8 @@ class Head:
     """For RAY_ADDRESS."""
     dashboard: str
     """For `ray job submit --address` and `serve deploy --address`."""
+    session: int
+    """Id of the session in which all of its processes are."""
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def local_head(cwd: Path) -> Iterator[Head]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            found = Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}")
+            found = Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", head.pid)
             wait_for(f"{found.dashboard}/api/version", head)
             yield found
         finally:

@@ -12,20 +12,29 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import schemathesis
 import yaml
 
+from tests.api_schema import check_reached, hold_against_schema
 from tests.conftest import REPO
+from tests.integration.attack import attack, replicas_mib
 from tests.integration.local_head import Head, end_session, environment, free_ports, local_head, wait_for
 from tests.integration.tiny_world import World, image, make_world, publish_encoder
+from tests.malformed import requests
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
+from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import decode_png
+from wristmir_ray.imaging.decode import decode
 from wristmir_ray.schemas import CROPS
 from wristmir_ray.serving import api
 from wristmir_ray.serving.access import Role, add_key
 from wristmir_ray.serving.client import Client, ServiceError
 
 pytestmark = pytest.mark.ray
+
+MOST_GROWN_MIB = 50.0
+"""Of a replica in the second half of a thousand malformed requests: one image of 40 MiB kept would be seen."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +211,60 @@ def test_bad_queries_are_problems(service: Service, query: dict[str, Any], statu
     with pytest.raises(ServiceError) as caught:
         service.client.search(**query)
     assert (caught.value.problem.status, caught.value.problem.code) == (status, code)
+
+
+def test_an_exam_s_image_is_shown_while_it_is_the_exam_s(service: Service) -> None:
+    exam_id, png = list(service.world.images.items())[3]
+    gray = decode(png, DecodeConfig()).gray
+    np.testing.assert_array_equal(decode_png(service.client.image(exam_id)), gray)
+    assert max(decode_png(service.client.image(exam_id, max_side=64)).shape) == 64
+    with pytest.raises(ServiceError, match="404 unknown_exam"):
+        service.client.image("f" * 32)
+
+    source = service.world.sources[exam_id]
+    try:
+        source.write_bytes(image(98))
+        with pytest.raises(ServiceError, match="410 source_changed") as changed:
+            service.client.image(exam_id)
+        source.unlink()
+        with pytest.raises(ServiceError, match="410 source_unreadable") as gone:
+            service.client.image(exam_id)
+    finally:
+        source.write_bytes(png)
+    assert source.name not in f"{changed.value} {gone.value}"
+
+
+def test_an_answer_has_one_id_and_readiness_is_told_in_full_to_holders_of_a_key(service: Service) -> None:
+    for sent in (None, "abcdef-123", "x"):
+        answer = httpx.get(f"{service.url}/readyz", headers={"X-Request-Id": sent} if sent else {})
+        assert answer.json() == {"ready": True, "lineage": None}
+        assert len(answer.headers.get_list("x-request-id")) == 1
+        assert (answer.headers["x-request-id"] == sent) == (sent == "abcdef-123")
+    assert service.client.ready().lineage == service.client.archives()[0].lineage
+
+
+@pytest.mark.parametrize("examples", [8, pytest.param(150, marks=pytest.mark.slow)])
+def test_the_service_is_as_its_schema_has_it(service: Service, examples: int) -> None:
+    exam_id, png = next(iter(service.world.images.items()))
+    headers = {"Authorization": f"Bearer {service.admin}"}
+    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json", headers=headers)
+    check_reached(hold_against_schema(schema, examples, {"image": png, "exam_id": exam_id, "text": "buckle"}, headers))
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_malformed_requests_are_refused_and_nothing_else_happens(service: Service, count: int) -> None:
+    """The memory of a replica that keeps something of each request grows by the same at each measurement."""
+    exam_id, png = next(iter(service.world.images.items()))
+    before = service.client.search(image=png, region=Region.DISTAL_ULNA)
+    sent = requests(count, count, png, exam_id, service.admin)
+    found = attack(service.url, sent, lambda: replicas_mib(service.head.session))
+    after = service.client.search(image=png, region=Region.DISTAL_ULNA)
+    print(f"\nby status: {dict(sorted(found.statuses.items()))}\nMiB: {found.rss_mib}\nMiB a 50: {found.slopes(4)}")
+    assert found.unexpected == []
+    assert (after.hits, after.query_boxes) == (before.hits, before.query_boxes)
+    assert len({name for name in found.rss_mib if "Replica" in name}) == 5  # the same processes, before and after
+    grown = {name: values[-1] - values[len(values) // 2] for name, values in found.rss_mib.items()}
+    assert count < 1_000 or max(grown.values()) < MOST_GROWN_MIB, grown
 
 
 def test_many_clients_get_the_answers_of_one(service: Service) -> None:

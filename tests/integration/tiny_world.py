@@ -1,7 +1,7 @@
 """A published archive of a few synthetic exams with real (tiny, untrained) models, made in seconds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class World:
     root: str
     images: dict[str, bytes]
     """Exam id -> PNG."""
+    sources: dict[str, Path] = field(default_factory=dict)
+    """Exam id -> where its image lies."""
 
 
 def image(seed: int) -> bytes:
@@ -105,7 +107,10 @@ def make_world(folder: Path, exams: int = 12) -> World:
     )
     images = {keys.digest("exam", str(i)): image(i) for i in range(exams)}
     found = {e: locate(decode(png, DecodeConfig()).gray) for e, png in images.items()}
-    publish_rows(root, EXAMS, [_exam(i, e) for i, e in enumerate(images)])
+    sources = {e: folder / "sources" / f"{i}.png" for i, e in enumerate(images)}
+    for exam_id, png in images.items():
+        storage.write_bytes(str(sources[exam_id]), png)
+    publish_rows(root, EXAMS, [_exam(i, e, png, str(sources[e])) for i, (e, png) in enumerate(images.items())])
     publish_rows(root, CAPTIONS, [_caption(i, e, r) for i, e in enumerate(images) for r in Region])
     made = {
         "inputs": {EXAMS.name: RUN},
@@ -117,17 +122,18 @@ def make_world(folder: Path, exams: int = 12) -> World:
     publish_rows(
         root, CROPS, [_crop(i, e, r, version) for i, (e, regions) in enumerate(found.items()) for r in regions], **made
     )
-    return World(root, images)
+    return World(root, images, sources)
 
 
-def _exam(i: int, exam_id: str) -> dict[str, Any]:
+def _exam(i: int, exam_id: str, png: bytes, uri: str) -> dict[str, Any]:
     return {
         "source_id": keys.digest("source", str(i)),
         "exam_id": exam_id,
         "patient_id": keys.digest("patient", str(i // 2)),
         "study_id": keys.digest("study", str(i)),
         "report_id": keys.digest("report", str(i)),
-        "source_uri": f"{i}.png",
+        "source_uri": uri,
+        "pixel_id": decode(png, DecodeConfig()).pixel_id,
         "format": "png",
         "laterality": ["left", "right"][i % 2],
         "view": "pa",

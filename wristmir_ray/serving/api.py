@@ -213,7 +213,7 @@ class Readiness(Shape):
     """Whether the service answers queries now."""
 
     ready: bool
-    lineage: Lineage
+    lineage: Lineage | None = Field(None, description="the runs that answer; null for who brings no key")
 
 
 class Health(Shape):

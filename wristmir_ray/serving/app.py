@@ -26,6 +26,7 @@ from wristmir_ray.serving.access import Keys
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.config import BatchSettings, SearchSettings, ServeArgs
 from wristmir_ray.serving.http import create_http
+from wristmir_ray.serving.images import Image, Images
 from wristmir_ray.serving.lineage import Pins, preflight
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Current, Query, Sighting, load_extractor
@@ -50,7 +51,8 @@ def build_app(args: ServeArgs) -> serve.Application:
     extract = serve.deployment(Extract).bind(args, pins)
     encode = serve.deployment(Encode, user_config=BatchSettings().model_dump()).bind(args, pins)
     search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins)
-    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search)
+    images = serve.deployment(Images).bind(args, pins)
+    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search, images)
 
 
 def keys_of(args: ServeArgs) -> Keys | None:
@@ -138,18 +140,28 @@ class Search:
         """Return one crop as PNG."""
         return await asyncio.to_thread(self._current.get().crop, exam_id, region)
 
+    async def exams_run(self, exam_id: str) -> str | api.Problem:
+        """Return the run of EXAMS in which an exam of the index stands."""
+        return await asyncio.to_thread(self._current.get().exams_run, exam_id)
+
 
 class Ingress:
     """The graph as its HTTP face sees it (`service.Graph`)."""
 
     def __init__(
-        self, args: ServeArgs, extract: DeploymentHandle, encode: DeploymentHandle, search: DeploymentHandle
+        self,
+        args: ServeArgs,
+        extract: DeploymentHandle,
+        encode: DeploymentHandle,
+        search: DeploymentHandle,
+        images: DeploymentHandle,
     ) -> None:
         log.setup(LogConfig())  # the audit log is its
         self._args = args
         self._extract = extract
         self._encode = encode
         self._search = search
+        self._images = images
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_http(self, keys_of(self._args), self._args.rate_limit)
@@ -174,6 +186,10 @@ class Ingress:
 
     async def crop(self, exam_id: str, region: Region) -> bytes:
         return await _value(self._search.crop.remote(exam_id, region), bytes)
+
+    async def image(self, exam_id: str, max_side: int | None, held: str) -> Image:
+        exams_run = await _value(self._search.exams_run.remote(exam_id), str)
+        return await _value(self._images.image.remote(exams_run, exam_id, max_side, held), Image)
 
     async def ready(self) -> api.Readiness:
         summary, *_ = await asyncio.gather(

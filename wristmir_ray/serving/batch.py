@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
 
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.meter import Meter
@@ -19,7 +20,17 @@ AT_ONCE = 16
 MOST_LINES = 10_000
 """Of a batch."""
 
+_USUAL_QUOTES = 4 * len(api.BatchQuery.model_fields)
+"""Of a line: two a name, two a value."""
+_MOST_QUOTES = 2_500
+"""Of a line whose text is nothing but quotes."""
+
 log = logging.getLogger(__name__)
+
+
+def queries_in(body: bytes) -> int:
+    """Return how many lines of a body hold a query, at least 1."""
+    return max(1, sum(1 for line in io.BytesIO(body) if line.strip()))
 
 
 async def answers(graph: Graph, body: bytes, meter: Meter) -> AsyncIterator[bytes]:
@@ -52,6 +63,11 @@ async def _line(graph: Graph, line: int, text: bytes, meter: Meter) -> bytes:
 
 
 async def _one(graph: Graph, line: int, text: bytes, meter: Meter) -> api.BatchAnswer:
+    if _has_too_many_fields(text):
+        found = problems.problem(
+            422, "invalid_request", f"a query has at most {len(api.BatchQuery.model_fields)} fields"
+        )
+        return api.BatchAnswer(line=line, id=None, problem=found)
     try:
         query = api.BatchQuery.model_validate_json(text)
     except ValidationError as e:
@@ -67,6 +83,20 @@ async def _one(graph: Graph, line: int, text: bytes, meter: Meter) -> api.BatchA
         return api.BatchAnswer(line=line, id=query.id, problem=problems.internal())
     meter.answer(hits.stage_ms, hits.fallback)
     return api.BatchAnswer(line=line, id=query.id, answer=hits)
+
+
+def _has_too_many_fields(text: bytes) -> bool:
+    """Return whether a line holds more fields than there are: each costs an error, and a line has room for millions."""
+    quotes = text.count(b'"')
+    if quotes <= _USUAL_QUOTES:
+        return False
+    if quotes > _MOST_QUOTES:
+        return True
+    try:
+        found = from_json(text)
+    except ValueError:  # no JSON: that is one error
+        return False
+    return isinstance(found, dict) and len(found) > len(api.BatchQuery.model_fields)
 
 
 class _Labelled(BaseModel):

@@ -124,8 +124,22 @@ class Client:
         """Return one region of one exam as PNG; ServiceError with status 404 where there is none."""
         return self._send("GET", f"/v1/exams/{exam_id}/crops/{region}")
 
+    def image(self, exam_id: str, max_side: int | None = None) -> bytes:
+        """Return one exam's whole radiograph as PNG; ServiceError with status 404 or 410 where there is none.
+
+        Args:
+            exam_id: an exam of the archive.
+            max_side: px; a longer image is scaled down.
+        """
+        asked = {} if max_side is None else {"max_side": max_side}
+        return self._send("GET", f"/v1/exams/{exam_id}/image", params=asked)
+
     def ready(self) -> Readiness:
-        """Return the service's readiness; ServiceError with status 503 while it has none."""
+        """Return the service's readiness, with the runs that answer where it asks for no key or has got one.
+
+        Raises:
+            ServiceError: with status 503, while it is not ready.
+        """
         return Readiness.model_validate_json(self._send("GET", "/readyz"))
 
     def _send(self, method: str, path: str, **more: Any) -> bytes:

@@ -2,21 +2,24 @@
 
 from typing import Annotated, Any, Self
 
-from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
+from fastapi import FastAPI, Form, Header, HTTPException, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect
 
 from wristmir_ray import __version__
 from wristmir_ray.anatomy import Region
 from wristmir_ray.serving import api, batch, problems
 from wristmir_ray.serving import meter as meters
 from wristmir_ray.serving.access import Keys
-from wristmir_ray.serving.guard import Guard
-from wristmir_ray.serving.limits import Buckets, RateLimit
+from wristmir_ray.serving.body import BodyLimit
+from wristmir_ray.serving.guard import NOT_ANSWERED, Guard, pass_of
+from wristmir_ray.serving.images import MAX_SIDE_PX, MIN_SIDE_PX
+from wristmir_ray.serving.limits import RateLimit
 from wristmir_ray.serving.meter import Meter
+from wristmir_ray.serving.probe import Probe
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Graph, answer
 
@@ -29,6 +32,14 @@ _TOO_LARGE = f"an upload has at most {MAX_UPLOAD_BYTES // 2**20} MiB"
 _PROBLEM: dict[str, Any] = {"model": api.Problem}
 _GUARDED: dict[int | str, dict[str, Any]] = {401: _PROBLEM, 403: _PROBLEM}
 _LIMITED: dict[int | str, dict[str, Any]] = {429: _PROBLEM}
+_KEPT = {"Cache-Control": "private, max-age=3600"}
+_MAX_SIDE = "px; an image with a longer side is scaled down to it"
+_IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}},
+    304: {"description": "the caller holds it (`If-None-Match`)"},
+    404: _PROBLEM,
+    410: _PROBLEM,
+}
 _LINES: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -54,35 +65,6 @@ class SearchForm(api.SearchParameters):
         return api.SearchParameters(**{n: getattr(self, n) for n in api.SearchParameters.model_fields})
 
 
-class BodyLimit:
-    """ASGI middleware: ends a request whose body grows beyond `max_bytes`, declared or not."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, counting the bytes that come in."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            await problems.response(problems.problem(413, "upload_too_large", _TOO_LARGE))(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise HTTPException(413, _TOO_LARGE)
-            return message
-
-        await self._app(scope, counted, send)
-
-
 def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None = None) -> FastAPI:
     """Return the ASGI application.
 
@@ -98,15 +80,16 @@ def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None 
         version=__version__,
         docs_url=None,  # its scripts would come from a foreign host
         redoc_url=None,
+        redirect_slashes=False,  # it would send to whatever host the request names
         responses={422: _PROBLEM, 503: _PROBLEM, **(_GUARDED if keys else {}), **(_LIMITED if limit else {})},
     )
-    http.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
-    http.add_middleware(Guard, keys=keys, buckets=Buckets(limit) if limit else None, meter=meter)
+    http.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, detail=_TOO_LARGE)
+    http.add_middleware(Guard, keys=keys, limit=limit, meter=meter)
     _add_problems(http)
     _add_search(http, graph, meter)
     _add_archive(http, graph)
     _add_health(http, graph, meter)
-    _document_problems(http)
+    _mend_description(http)
     return http
 
 
@@ -133,13 +116,15 @@ def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
     async def batch_search(request: Request) -> Response:
         """Take a query a line (`BatchQuery`), answer with a line each (`BatchAnswer`), as they are done.
 
-        At most 64 MiB and 10,000 lines.
+        At most 64 MiB and 10,000 lines. Each query counts for the rate limit: a batch larger than a rested caller may
+        ask at once is answered whole, and paid off before his next request.
         """
         body = await request.body()
         if body.count(b"\n") > batch.MOST_LINES:
             raise ProblemError(
                 problems.problem(413, "too_many_queries", f"a batch has at most {batch.MOST_LINES} lines")
             )
+        pass_of(request).charge(batch.queries_in(body) - 1)
         lines = batch.answers(graph, body, meter)
         return StreamingResponse(lines, media_type=batch.MEDIA_TYPE)
 
@@ -164,11 +149,32 @@ def _add_archive(http: FastAPI, graph: Graph) -> None:
     async def crop(exam_id: api.ExamId, region: Region) -> Response:
         """Return one region of one exam, enhanced, as 8-bit grey PNG."""
         png = await graph.crop(exam_id, region)
-        return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(png, media_type="image/png", headers=_KEPT)
+
+    @http.get("/v1/exams/{exam_id}/image", tags=["archive"], response_class=Response, responses=_IMAGE)
+    async def image(
+        exam_id: api.ExamId,
+        max_side: Annotated[int | None, Query(ge=MIN_SIDE_PX, le=MAX_SIDE_PX, description=_MAX_SIDE)] = None,
+        if_none_match: Annotated[str, Header(description="tags of images that the caller holds")] = "",
+    ) -> Response:
+        """Return one exam's whole radiograph, windowed as for every other use, as 8-bit grey PNG.
+
+        It is read where it was ingested from, and shown only if its pixels are still those of the exam: 410 where they
+        are not, or where it is gone.
+        """
+        found = await graph.image(exam_id, max_side, if_none_match)
+        headers = {**_KEPT, "ETag": found.tag}
+        if found.png is None:
+            return Response(status_code=304, headers=headers)
+        return Response(found.png, media_type="image/png", headers=headers)
 
 
 def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:
-    @http.get("/metrics", tags=["health"], response_class=Response)
+    probe = Probe(graph.ready)
+
+    @http.get(
+        "/metrics", tags=["health"], response_class=Response, responses={200: {"content": {meters.MEDIA_TYPE: {}}}}
+    )
     async def metrics() -> Response:
         """Return this replica's counters in Prometheus' format; needs a key of role admin."""
         return Response(meter.text(), media_type=meters.MEDIA_TYPE)
@@ -179,15 +185,16 @@ def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:
         return api.Health()
 
     @http.get("/readyz", tags=["health"])
-    async def readyz() -> api.Readiness:
-        """Return that every part answers, or 503."""
-        return await graph.ready()
+    async def readyz(request: Request) -> api.Readiness:
+        """Return that every part answers, or 503; to the holder of a key also which runs answer."""
+        found = await probe.ready()
+        return found if pass_of(request).caller else api.Readiness(ready=found.ready)
 
 
 def _add_problems(http: FastAPI) -> None:
     @http.exception_handler(ProblemError)
     async def known(_request: Request, error: ProblemError) -> Response:
-        return problems.response(error.problem)
+        return problems.response(error.problem, error.headers)
 
     @http.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
@@ -199,23 +206,33 @@ def _add_problems(http: FastAPI) -> None:
             case 400:
                 found = problems.problem(422, "invalid_request", "the body is not a multipart form")
             case 404:
-                found = problems.problem(404, "unknown_address", "no such address; see /openapi.json")
+                found = problems.unknown_address()
             case 413:
-                found = problems.problem(413, "upload_too_large", _TOO_LARGE)
+                found = problems.problem(413, "upload_too_large", error.detail)  # it is ours
             case status:
                 found = problems.problem(status, "refused", "the request cannot be served in this way")
         return problems.response(found, error.headers)
+
+    @http.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=NOT_ANSWERED)
 
     @http.exception_handler(Exception)
     async def unforeseen(_request: Request, _error: Exception) -> Response:
         return problems.response(problems.internal())
 
 
-def _document_problems(http: FastAPI) -> None:
-    """Give the errors of /openapi.json the media type they have (FastAPI describes every model as JSON)."""
-    described = http.openapi()  # kept by FastAPI, so that the change below stays
+def _mend_description(http: FastAPI) -> None:
+    """Make /openapi.json say what is true: the media type of errors (not JSON), and that no form can send a null."""
+    described = http.openapi()  # kept by FastAPI, so that the changes below stay
+    fields = described["components"]["schemas"][SearchForm.__name__]["properties"]
+    for field in fields.values():
+        if kinds := field.pop("anyOf", None):
+            (kind,) = [k for k in kinds if k.get("type") != "null"]
+            field |= {**kind, **field}
+    fields["image"]["format"] = "binary"  # what tools know a file by
     for routes in described["paths"].values():
         for operation in routes.values():
             for code, response in operation["responses"].items():
-                if code != "200":
+                if int(code) >= 400:
                     response["content"] = {problems.MEDIA_TYPE: response["content"]["application/json"]}

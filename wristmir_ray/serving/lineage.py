@@ -8,7 +8,7 @@ from wristmir_ray.errors import IndexMismatch, NotPublished
 from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR
 from wristmir_ray.models.encoder import NAME as ENCODER
 from wristmir_ray.retrieval.index import NAME as INDEX
-from wristmir_ray.schemas import CROPS
+from wristmir_ray.schemas import CROPS, EXAMS
 from wristmir_ray.serving import api
 from wristmir_ray.serving.config import ServeArgs
 
@@ -20,6 +20,8 @@ class Pins:
     lineage: api.Lineage
     crops: str
     """Run of CROPS the index was built from."""
+    exams: str
+    """Run of EXAMS the crops were made from."""
     encoder_digest: str
     preparation: str
     """Hash of the settings and detectors that made the crops: a query must go through the same."""
@@ -83,6 +85,7 @@ def pins_of(args: ServeArgs, index_run: str | None) -> Pins:
             inputs=index.inputs,
         ),
         crops=crops.run_id,
+        exams=crops.inputs.get(EXAMS.name, ""),
         encoder_digest=str(index.metrics.get("digest")),
         preparation=keys.digest("preparation", json.dumps(made, sort_keys=True)),
     )

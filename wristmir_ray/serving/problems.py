@@ -10,12 +10,18 @@ from wristmir_ray.serving.api import Problem
 
 MEDIA_TYPE = "application/problem+json"
 
+MOST_ERRORS = 10
+"""Of a request that are told."""
+MOST_LETTERS = 64
+"""Of a field's name: it is the sender's, and may be anything."""
+
 _TITLES = {
     401: "Key needed",
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     408: "Timeout",
+    410: "Gone",
     413: "Too large",
     422: "Bad request",
     429: "Too many requests",
@@ -25,11 +31,12 @@ _TITLES = {
 
 
 class ProblemError(WristmirError):
-    """A request ends with this problem."""
+    """A request ends with this problem, and these headers."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(problem)
         self.problem = problem
+        self.headers = headers
 
 
 def problem(status: int, code: str, detail: str) -> Problem:
@@ -44,12 +51,26 @@ def invalid_request(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> Probl
         errors: of pydantic.
         skip: how many parts of each place are not the sender's, such as `body`.
     """
-    parts = []
-    for e in errors:
-        name = ".".join(str(p) for p in e["loc"][skip:])
+    found, parts = list(errors), []
+    for e in found[:MOST_ERRORS]:
+        name = _tellable(".".join(str(p) for p in e["loc"][skip:]))
         message = "no such field" if e["type"] == "extra_forbidden" else str(e["msg"]).removeprefix("Value error, ")
         parts.append(f"{name}: {message}" if name else message)
+    if len(found) > MOST_ERRORS:
+        parts.append(f"and {len(found) - MOST_ERRORS} more")
     return problem(422, "invalid_request", "; ".join(parts))
+
+
+def _tellable(name: str) -> str:
+    """Return a name that an answer can hold: short, and of letters that UTF-8 has."""
+    short = name if len(name) <= MOST_LETTERS else name[:MOST_LETTERS] + "..."
+    return short.encode(errors="replace").decode()
+
+
+def too_many_requests(wait_s: float) -> ProblemError:
+    """Return the error of a caller who asks too often."""
+    after = {"Retry-After": str(int(wait_s) + 1)}
+    return ProblemError(problem(429, "too_many_requests", f"too many requests; the next one in {wait_s:.1f} s"), after)
 
 
 def response(found: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -69,6 +90,11 @@ def rejected_upload(reject: Reject) -> Problem:
     return problem(status, reject.code.value, reject.message)
 
 
+def unknown_address() -> Problem:
+    """Return the problem of an address that nobody serves."""
+    return problem(404, "unknown_address", "no such address; see /openapi.json")
+
+
 def unknown_exam() -> Problem:
     """Return the problem of an exam that the archive does not hold."""
     return problem(404, "unknown_exam", "the archive holds no such exam")
@@ -77,6 +103,14 @@ def unknown_exam() -> Problem:
 def unknown_region() -> Problem:
     """Return the problem of a region that was not found in an exam's image."""
     return problem(404, ErrorCode.NO_REGION.value, "this region was not found in the exam's image")
+
+
+def image_gone(code: str) -> Problem:
+    """Return the problem of an exam whose own image is no longer where it was ingested from.
+
+    It is 410 and not 502: the store answers, and another try would end the same. A new ingest mends it.
+    """
+    return problem(410, code, "the image that was ingested as this exam can no longer be shown; run ingest again")
 
 
 def not_for_texts() -> Problem:

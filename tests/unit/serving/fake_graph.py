@@ -7,6 +7,7 @@ import numpy as np
 
 from wristmir_ray.anatomy import Region
 from wristmir_ray.serving import api, problems
+from wristmir_ray.serving.images import Image
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Query, Sighting
 
@@ -93,6 +94,12 @@ class FakeGraph:
         if region is not Region.WRIST:
             raise ProblemError(problems.unknown_region())
         return b"\x89PNG"
+
+    async def image(self, exam_id: str, max_side: int | None, held: str) -> Image:
+        if exam_id != EXAM:
+            raise ProblemError(problems.unknown_exam())
+        tag = f'"{max_side}"'
+        return Image(tag, None if held == tag else b"\x89PNG image")
 
     async def ready(self) -> api.Readiness:
         self._check()

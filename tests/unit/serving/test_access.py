@@ -123,6 +123,26 @@ def test_nobody_passes_more_often_than_the_limit(pauses: list[float], per_s: flo
             passed += 1
 
 
+@given(st.lists(st.tuples(st.floats(0, 9), st.integers(1, 30)), min_size=1, max_size=40), st.integers(1, 8))
+def test_whoever_asks_for_many_at_once_gets_no_more_in_the_long_run(asked: list[tuple[float, int]], burst: int) -> None:
+    clock = Clock()
+    buckets = Buckets(RateLimit(per_s=2, burst=burst), clock)
+    started, passed, largest = clock.now, 0, 0
+    for pause, queries in asked:
+        clock.now += pause
+        if buckets.wait_s("a"):
+            continue
+        wait_s = buckets.charge_s("a", queries - 1)
+        passed += queries if wait_s == 0 else 1
+        largest = max(largest, queries)
+        assert passed <= burst + largest + (clock.now - started) * 2 + 1e-6
+        if wait_s:
+            clock.now += wait_s + 1e-9
+            assert buckets.wait_s("a") == 0
+            assert buckets.charge_s("a", queries - 1) == 0  # when it was told to come again
+            passed += queries
+
+
 def test_callers_have_buckets_of_their_own_and_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_CALLERS", 2)
     buckets = Buckets(RateLimit(per_s=1, burst=1), Clock())

@@ -100,6 +100,19 @@ def test_a_bad_line_is_a_problem_and_its_neighbours_are_answered(client: TestCli
     }
 
 
+def test_a_line_of_many_fields_is_one_error(client: TestClient) -> None:
+    """A million of them would hold everybody up for a quarter of a minute, and take a gigabyte."""
+    few, many = ({f"field{n}": n for n in range(count)} for count in (60, 50_000))
+    quoted = {"exam_id": EXAM, "id": "q" * 10, "text": None, "date_from": '"' * 40}
+    found = ask(client, few, many, {"text": '"' * 2_000}, quoted, b'{"text":' + b'"' * 100)
+    details = {a.line: a.problem.detail if a.problem else None for a in found}
+    assert details[1] == details[2] == f"a query has at most {len(api.BatchQuery.model_fields)} fields"
+    assert details[3] is None
+    assert details[4] is not None
+    assert "date_from" in details[4]
+    assert "JSON" in str(details[5])
+
+
 def test_a_fault_of_ours_is_a_line_without_its_reason(client: TestClient) -> None:
     (found,) = ask(client, {"id": "b", "text": "bug"})
     assert found.problem is not None

@@ -75,6 +75,7 @@ def test_the_archive(client: Client) -> None:
     assert [a.name for a in client.archives()] == ["archive"]
     assert client.exam(EXAM).exam_id == EXAM
     assert client.crop(EXAM, Region.WRIST).startswith(b"\x89PNG")
+    assert client.image(EXAM) == client.image(EXAM, max_side=512) == b"\x89PNG image"
 
 
 def test_a_problem_is_an_error_with_its_code(client: Client) -> None:

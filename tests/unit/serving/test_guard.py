@@ -1,5 +1,6 @@
 """Before every route: who asks, how often, and what is written down of it."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from tests.unit.serving.fake_graph import EXAM, FakeGraph
 from tests.unit.serving.test_http import problem_of
+from wristmir_ray.serving import limits
 from wristmir_ray.serving.access import Keys, Role, add_key
 from wristmir_ray.serving.http import create_http
 from wristmir_ray.serving.limits import RateLimit
@@ -97,6 +99,23 @@ def test_a_fault_of_ours_is_said_and_has_an_id(
     assert "Roe" not in str([r.__dict__.get("fields") for r in caplog.records]) + answer.text
 
 
+@pytest.mark.parametrize("path", ["/v1/search", "/v1/batch-search"])
+def test_who_goes_away_while_he_sends_is_no_fault_of_ours(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Broken uploads must not look like errors of the service."""
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "client": ("127.0.0.1", 1)}
+    headers = [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"100")]
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def nobody(message: Any) -> None:
+        pass
+
+    with caplog.at_level(logging.INFO, "wristmir_ray.audit"):
+        asyncio.run(create_http(FakeGraph())({**scope, "headers": headers}, gone, nobody))
+    assert [s["status"] for s in audit(caplog)] == [499 if path.startswith("/v1/batch") else 422]
+
+
 def test_a_refused_key_is_named_in_the_audit_log(
     client: TestClient, keys: dict[Role, str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,12 +128,61 @@ def test_probes_need_no_key_and_are_not_limited(client: TestClient) -> None:
     assert {client.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(10)} == {200}
 
 
+def test_a_probe_tells_runs_to_the_holder_of_a_key_alone(keys: dict[Role, str], tmp_path: Path) -> None:
+    client = TestClient(create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"), RateLimit(per_s=0.001, burst=3)))
+    for headers in ({}, bearer("wmr_wrong")):
+        assert client.get("/readyz", headers=headers).json() == {"ready": True, "lineage": None}
+    assert client.get("/readyz", headers=bearer(keys[Role.READ])).json()["lineage"]["index"] == "i1"
+    assert TestClient(create_http(FakeGraph())).get("/readyz").json()["lineage"]["index"] == "i1"
+
+
+def test_a_probe_is_no_way_to_try_keys(keys: dict[Role, str], tmp_path: Path) -> None:
+    client = TestClient(create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"), RateLimit(per_s=0.001, burst=3)))
+    tried = [client.get("/readyz", headers=bearer(keys[Role.READ])).json()["lineage"] is None for _ in range(4)]
+    assert tried == [False] * 3 + [True]
+
+
+def test_a_batch_pays_for_each_of_its_queries(keys: dict[Role, str], client: TestClient) -> None:
+    line = f'{{"exam_id": "{EXAM}"}}\n'.encode()
+    reader, admin = bearer(keys[Role.READ]), bearer(keys[Role.ADMIN])
+    assert client.post("/v1/batch-search", content=line * 4 + b"\n\n", headers=reader).status_code == 200
+    assert client.get("/v1/archives", headers=reader).status_code == 200
+    refused = client.post("/v1/batch-search", content=line, headers=reader)
+    problem_of(refused, 429, "too_many_requests")
+
+    larger = client.post("/v1/batch-search", content=line * 8, headers=admin)  # than the bucket, which was full
+    assert (larger.status_code, larger.content.count(b"\n")) == (200, 8)
+    wait_s = int(client.get("/v1/archives", headers=admin).headers["retry-after"])
+    assert 3_900 < wait_s <= 4_001  # three are owed, and one is wanted
+
+
+def test_a_batch_that_cannot_be_paid_is_not_answered(keys: dict[Role, str], client: TestClient) -> None:
+    line = f'{{"exam_id": "{EXAM}"}}\n'.encode()
+    reader = bearer(keys[Role.READ])
+    assert client.get("/v1/archives", headers=reader).status_code == 200
+    refused = client.post("/v1/batch-search", content=line * 5, headers=reader)
+    problem_of(refused, 429, "too_many_requests")
+    assert client.post("/v1/batch-search", content=line * 3, headers=reader).status_code == 200
+
+
 def test_one_caller_does_not_use_up_another_s_share(client: TestClient, keys: dict[Role, str]) -> None:
     asked = [client.post("/v1/search", data=SEARCH, headers=bearer(keys[Role.READ])) for _ in range(6)]
     assert [a.status_code for a in asked] == [200] * 5 + [429]
     problem_of(asked[-1], 429, "too_many_requests")
     assert int(asked[-1].headers["retry-after"]) > 900
     assert client.post("/v1/search", data=SEARCH, headers=bearer(keys[Role.ADMIN])).status_code == 200
+
+
+def test_strangers_do_not_push_a_key_s_debts_out(
+    keys: dict[Role, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_CALLERS", 2)
+    app = create_http(FakeGraph(), Keys(tmp_path / "keys.yaml"), RateLimit(per_s=0.001, burst=1))
+    reader = bearer(keys[Role.READ])
+    assert TestClient(app).get("/v1/archives", headers=reader).status_code == 200
+    for n in range(5):
+        assert TestClient(app, client=(f"10.0.0.{n}", 1)).get("/v1/archives").status_code == 401
+    assert TestClient(app).get("/v1/archives", headers=reader).status_code == 429
 
 
 def test_without_keys_an_address_is_a_caller() -> None:

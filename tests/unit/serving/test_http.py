@@ -156,6 +156,62 @@ def test_exams_and_crops(client: TestClient) -> None:
     problem_of(client.get("/v1/exams/..%2F..%2Fetc"), 404, "unknown_address")
 
 
+def test_an_image_has_a_tag_and_is_sent_once(client: TestClient) -> None:
+    first = client.get(f"/v1/exams/{EXAM}/image", params={"max_side": 512})
+    assert (first.status_code, first.headers["content-type"], first.content) == (200, "image/png", b"\x89PNG image")
+    assert first.headers["cache-control"] == "private, max-age=3600"
+    held = {"If-None-Match": first.headers["etag"]}
+    again = client.get(f"/v1/exams/{EXAM}/image", params={"max_side": 512}, headers=held)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert client.get(f"/v1/exams/{EXAM}/image", headers=held).status_code == 200
+    problem_of(client.get(f"/v1/exams/{'f' * 32}/image"), 404, "unknown_exam")
+
+
+@pytest.mark.parametrize("max_side", ["0", "31", "8193", "-1", "1e9", "9" * 5_000, "NaN", "wide"])
+def test_an_image_s_size_has_bounds(client: TestClient, max_side: str) -> None:
+    found = problem_of(client.get(f"/v1/exams/{EXAM}/image", params={"max_side": max_side}), 422, "invalid_request")
+    assert "max_side" in found.detail
+
+
+def test_no_answer_stays_in_a_cache_unless_it_says_so(client: TestClient) -> None:
+    for path in (f"/v1/exams/{EXAM}", "/v1/archives", "/nothing", f"/v1/exams/{'f' * 32}"):
+        answer = client.get(path)
+        assert (answer.headers["cache-control"], answer.headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+def test_a_name_that_was_sent_is_cut_and_few_are_told(client: TestClient) -> None:
+    found = problem_of(client.post("/v1/search", data={"n" * 10_000: "x"}), 422, "invalid_request")
+    assert len(found.detail) < 300
+    found = problem_of(client.post("/v1/search", data={f"f{n}": "x" for n in range(900)}), 422, "invalid_request")
+    assert len(found.detail) < 1_000
+    assert found.detail.endswith("more")
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "idna", "undefined", "zlib", "utf-16", "nonsense"])
+def test_a_name_in_no_charset_is_422(client: TestClient, charset: str) -> None:
+    """`unicode_escape` makes letters that no answer could hold."""
+    body = b'--x\r\nContent-Disposition: form-data; name="\\ud800"\r\n\r\n\\ud800\r\n--x--\r\n'
+    headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    problem_of(client.post("/v1/search", content=body, headers=headers), 422, "invalid_request")
+
+
+def test_an_address_with_a_slash_too_many_leads_nowhere(client: TestClient) -> None:
+    answer = client.get("/v1/archives/", headers={"host": "elsewhere.example"}, follow_redirects=False)
+    problem_of(answer, 404, "unknown_address")
+
+
+def test_a_form_without_files_is_small(client: TestClient) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    for content in (b"&" * 100_000, iter([b"&" * 50_000] * 3)):
+        answer = client.post("/v1/search", content=content, headers=headers)
+        assert "multipart" in problem_of(answer, 413, "upload_too_large").detail
+
+
+def test_a_length_of_thousands_of_digits_is_413(client: TestClient) -> None:
+    headers = {"content-length": "9" * 5_000, "content-type": "multipart/form-data; boundary=x"}
+    problem_of(client.post("/v1/search", content=b"", headers=headers), 413, "upload_too_large")
+
+
 def test_unknown_addresses_and_methods_are_problems(client: TestClient) -> None:
     problem_of(client.get("/nothing"), 404, "unknown_address")
     problem_of(client.get("/v1/search"), 405, "refused")
