@@ -39,6 +39,8 @@ class Index:
         self.segments = list(segments)
         self.dim = description.dim
         self.encoder_digest = description.encoder_digest
+        self.stored = [r for r in Region if r.value in description.regions]
+        """Regions whose vectors it holds; the others are computed when they are asked for (`unstored`)."""
 
     @classmethod
     def load(cls, root: str, run_id: str | None = None) -> "Index":

@@ -28,7 +28,8 @@ class SearchRequest:
     pool: int = 100
     k: int = 10
     vectors: Mapping[Region, np.ndarray] = field(default_factory=dict)
-    """Region -> (D,) float32 unit norm; a text's vector stands for the wrist, the region, or both."""
+    """Region -> (D,) float32 unit norm; a text's vector stands for the wrist, the region, or both. Beside `exam_id`: of
+    a region that the index does not store."""
     exam_id: str | None = None
     filters: Filters = field(default_factory=Filters)
     one_a_patient: bool = False
@@ -86,12 +87,14 @@ class Prepared:
         filters = [request.filters]
         if request.exam_id is not None:
             own = {r: index.vector(request.exam_id, r) for r in {Region.WRIST, request.region}}
-            vectors = {r: v for r, v in own.items() if v is not None}
+            vectors |= {r: v for r, v in own.items() if v is not None}
             patient = index.exam(request.exam_id)["patient_id"]
             filters.append(Filters(exclude_exam=request.exam_id, exclude_patient=patient))
         for region, vector in vectors.items():
             if vector.shape != (index.dim,) or not abs(np.linalg.norm(vector) - 1) < NORM_TOLERANCE:
                 raise ValueError(f"the query's {region.words} vector must have unit norm and {index.dim} numbers")
+        if request.mode is Mode.REGION and request.region not in index.stored:
+            raise ValueError(f"the index stores no {request.region.words}: it is computed for a pool, not for all exams")
         seen, local = (_float32(vectors.get(r)) for r in (Region.WRIST, request.region))
         mode, fallback = plan(request.mode, seen is not None, local is not None)
         wanted = request.pool if mode is Mode.TWO_STAGE else request.k
