@@ -87,6 +87,8 @@ class ErrorCode(StrEnum):
     # ingest, imaging
     SOURCE_UNREADABLE = "source_unreadable"
     """The object could not be fetched, or vanished between listing and reading."""
+    SOURCE_CHANGED = "source_changed"
+    """The object's pixels are not those that ingest has seen: it was replaced since."""
     EMPTY_FILE = "empty_file"
     UNKNOWN_FORMAT = "unknown_format"
     """Neither DICOM nor PNG nor JPEG, whatever its name says."""

@@ -87,12 +87,14 @@ EXAMS = Table(
         ("rows", pa.int32()),
         ("cols", pa.int32()),
         ("bits", pa.int32()),
+        ("pixel_id", pa.string()),
         ("split", pa.string()),
         ("conflicts", pa.list_(pa.string())),
     ),
 )
 """A row is one source object; `exam_id` is null where it was rejected before its pixels were read. `conflicts` names
-the fields in which table and header differ: the table's value stands; sides that differ are a reject."""
+the fields in which table and header differ: the table's value stands; sides that differ are a reject. `pixel_id` is
+`keys.pixel_id` of what ingest has decoded: whoever reads the object again can tell that it is still the exam."""
 
 SOURCES = Table(
     "sources",
@@ -104,6 +106,7 @@ SOURCES = Table(
         ("rows", pa.int32()),
         ("cols", pa.int32()),
         ("bits", pa.int32()),
+        ("pixel_id", pa.string()),
         ("exam_id", pa.string()),
         ("patient_id", pa.string()),
         ("study_id", pa.string()),

@@ -22,7 +22,7 @@ from wristmir_ray.spill import dataset
 
 log = logging.getLogger(__name__)
 
-TRIED_AGAIN = (ErrorCode.SOURCE_UNREADABLE, ErrorCode.NO_ANSWER, ErrorCode.STAGE_FAILED)
+TRIED_AGAIN = (ErrorCode.SOURCE_UNREADABLE, ErrorCode.SOURCE_CHANGED, ErrorCode.NO_ANSWER, ErrorCode.STAGE_FAILED)
 """Rejects that another try may mend."""
 
 _ALL_TAKEN = "taken.json"

@@ -51,6 +51,7 @@ def test_only_what_is_new_is_decoded(archive: GrowingArchive) -> None:
         k: v for k, v in second.facts.items() if k not in {"taken_over", "read"}
     }
     assert not storage.list_files(str(archive.folder / "grown" / "_work"))
+    assert all(r["pixel_id"] for r in _exams(archive, "grown").values() if r["error"] is None)
 
 
 def test_changed_tables_are_merged_anew_and_nothing_is_decoded(archive: GrowingArchive) -> None:

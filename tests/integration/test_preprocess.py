@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.models.test_detector import constant_network
 from tests.unit.preprocess.fake_detectors import fake_load
-from wristmir_ray import raydata, storage
+from wristmir_ray import keys, raydata, storage
 from wristmir_ray.anatomy import BONES, Region
 from wristmir_ray.config import PoolConfig
 from wristmir_ray.errors import ConfigError, NotPublished
@@ -26,7 +26,7 @@ from wristmir_ray.schemas import CROPS, EXAMS, REGIONS, conform
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
-GOOD = 21
+GOOD, BAD = 21, 4
 
 
 def picture(seed: int) -> np.ndarray:
@@ -35,9 +35,10 @@ def picture(seed: int) -> np.ndarray:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """EXAMS of good images among a truncated one, one without a wrist, one that vanished, one rejected."""
+    """EXAMS of good images, and one each truncated, without a wrist, gone, replaced, rejected."""
     files = {f"{i:02d}": encode_png(picture(i)) for i in range(GOOD)}
     files |= {"cut": files["00"][:500], "dark": encode_png(np.eye(180, 120, dtype=np.uint8) * 255)}
+    files |= {"replaced": encode_png(picture(99))}
     for name, data in files.items():
         (tmp_path / f"{name}.png").write_bytes(data)
     rows = [
@@ -45,6 +46,7 @@ def archive(tmp_path: Path) -> Path:
             "source_id": f"s{n}",
             "exam_id": f"e{n}",
             "source_uri": str(tmp_path / f"{n}.png"),
+            "pixel_id": keys.pixel_id(picture(int(n))) if n.isdigit() else "seen" if n == "replaced" else None,
             "split": "test" if n < "10" else "train",
             "error": "view_not_pa" if n == "lateral" else None,
         }
@@ -92,9 +94,10 @@ def _publish_networks(root: Path) -> None:
 def test_every_exam_ends_as_four_regions(archive: Path) -> None:
     config = _config(archive, preview=3)
     done = run(config, fake_load)
-    exams = GOOD + 3
+    exams = GOOD + BAD
+    codes = ("corrupt_image", "source_unreadable", "source_changed", "no_wrist")
     assert done.rows == 4 * exams
-    assert done.rejects == {"corrupt_image": 4, "source_unreadable": 4, "no_wrist": 4, "no_region": GOOD}
+    assert done.rejects == dict.fromkeys(codes, 4) | {"no_region": GOOD}
     assert done.facts["found_wrist"] == pytest.approx(GOOD / exams, abs=1e-4)
     assert done.facts["found_ulnar_styloid"] == 0
 
@@ -106,6 +109,7 @@ def test_every_exam_ends_as_four_regions(archive: Path) -> None:
         assert Counter(e for e, _ in keys) == dict.fromkeys({k[0] for k in keys}, 4)
     assert [r["error"] for r in regions] == [c["error"] for c in crops]
     assert {r["exam_id"] for r in crops if r["error"] == "corrupt_image"} == {"ecut"}
+    assert {r["exam_id"] for r in crops if r["error"] == "source_changed"} == {"ereplaced"}
     assert "elateral" not in {r["exam_id"] for r in crops}
 
     wrist = next(r for r in regions if (r["exam_id"], r["region"]) == ("e05", "wrist"))
@@ -114,12 +118,33 @@ def test_every_exam_ends_as_four_regions(archive: Path) -> None:
     assert {c["split"] for c in crops if c["exam_id"] == "e05"} == {"test"}
 
     sheet = storage.read_bytes(storage.join(storage.run_uri(str(archive), "crops", done.runs["crops"]), "preview.png"))
-    assert cv2.imdecode(np.frombuffer(sheet, np.uint8), cv2.IMREAD_COLOR).shape == (3 * 256, 5 * 256, 3)
+    assert cv2.imdecode(np.frombuffer(sheet, np.uint8), cv2.IMREAD_COLOR).shape == (20 + 3 * (20 + 256), 5 * 256, 3)
 
     again = run(config, fake_load)
     assert again.skipped
     assert again.runs == done.runs
     assert run(config.with_(regions=RegionConfig(crop_size=64)), fake_load).runs != done.runs
+
+
+def test_an_image_that_can_be_read_again_is_cut_by_the_next_run(archive: Path) -> None:
+    first = run(_config(archive), fake_load)
+    assert run(_config(archive), fake_load).skipped, "nothing has changed"
+
+    (archive / "gone.png").write_bytes(encode_png(picture(77)))
+    second = run(_config(archive), fake_load)
+    assert second.runs["crops"] != first.runs["crops"]
+    assert second.facts["taken_over"] == GOOD + 2, "all but the two that another try may mend"
+    assert "source_unreadable" not in second.rejects
+    assert second.rejects["source_changed"] == 4
+    shown = {c["region"] for c in storage.read_table(str(archive), CROPS).to_pylist() if c["exam_id"] == "egone"}
+    assert "wrist" in shown
+
+    third = run(_config(archive), fake_load)
+    assert third.skipped
+    assert third.runs == second.runs
+
+    (archive / "gone.png").unlink()
+    assert run(_config(archive), fake_load).runs == second.runs, "what is cut stays cut"
 
 
 def test_a_query_goes_through_what_the_archive_went_through(archive: Path) -> None:
@@ -163,7 +188,7 @@ def test_the_plan_for_a_gpu_gives_the_same_tables(archive: Path, tmp_path_factor
         on_cpu = storage.read_table(str(archive), table, cpu.runs[table.name], good_only=False)
         on_gpu = storage.read_table(str(other), table, good_only=False)
         assert on_gpu.equals(on_cpu)
-        assert on_cpu.num_rows == 4 * (GOOD + 3)
+        assert on_cpu.num_rows == 4 * (GOOD + BAD)
 
 
 def _windowed(gray: np.ndarray) -> np.ndarray:
@@ -227,6 +252,6 @@ def test_a_death_between_two_tables_leaves_the_first_as_it_is(archive: Path, mon
     before = [Path(f).stat().st_mtime_ns for f in files]
     done = run(_config(archive), fake_load)
     assert [Path(f).stat().st_mtime_ns for f in files] == before
-    assert done.resumed_rows == GOOD + 3
+    assert done.resumed_rows == GOOD + BAD
     rows = [storage.read_table(str(archive), t, good_only=False).num_rows for t in (REGIONS, CROPS)]
-    assert rows == [4 * (GOOD + 3)] * 2
+    assert rows == [4 * (GOOD + BAD)] * 2

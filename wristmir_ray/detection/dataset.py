@@ -48,7 +48,9 @@ detector's training."""
 
 
 def choose_exams(config: DetectionConfig) -> pa.Table:
-    """Return the exams to learn from: exam_id, source_uri, split, boxes (region, corners, whether in shares), targets.
+    """Return the exams to learn from.
+
+    Columns: exam_id, source_uri, pixel_id, split, boxes (region, corners, whether in shares), targets.
 
     Good exams of the train and val splits whose `source_uri` ends in a file of the boxes table; of
     each split a fixed random part (by hash of seed and exam id, so that an archive gives the same
@@ -58,7 +60,7 @@ def choose_exams(config: DetectionConfig) -> pa.Table:
         NotPublished: no EXAMS. ConfigError: no boxes, or a split has none.
     """
     boxes = _by_file(read_labels(config.boxes, config.classes))
-    exams = storage.read_table(config.root, EXAMS, columns=["exam_id", "source_uri", "split"]).to_pylist()
+    exams = storage.read_table(config.root, EXAMS, columns=["exam_id", "source_uri", "pixel_id", "split"]).to_pylist()
     limits = {Split.TRAIN: config.train_images, Split.VAL: config.val_images}
     chosen = []
     for split, limit in limits.items():

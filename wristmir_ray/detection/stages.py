@@ -25,7 +25,7 @@ LEAST_ROWS = 60
 def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
     """Decode, cut and shrink one batch of exams.
 
-    Columns: exam_id, source_uri, split, boxes, targets -> SAMPLES. 1:1; null where a target takes none.
+    Columns: exam_id, source_uri, pixel_id, split, boxes, targets -> SAMPLES. 1:1; null where a target takes none.
     Rejects: source_unreadable, and those of `imaging.decode`.
     """
     import cv2
@@ -37,7 +37,7 @@ def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
 def _prepare(row: Mapping[str, Any], config: DetectionConfig) -> dict[str, Any]:
     key = {"exam_id": row["exam_id"], "split": row["split"]}
     try:
-        gray = decode(read_source(row["source_uri"]), config.decode).gray
+        gray = decode(read_source(row["source_uri"]), config.decode, row["pixel_id"]).gray
         truth = [_truth(b, *gray.shape) for b in row["boxes"]]
         rng = np.random.default_rng(int(keys.digest("jitter", str(config.seed), row["exam_id"])[:12], 16))
         made = {

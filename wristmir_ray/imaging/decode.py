@@ -12,18 +12,26 @@ from wristmir_ray.imaging.radiograph import Header, Radiograph
 __all__ = ["Header", "Radiograph", "decode"]
 
 
-def decode(data: bytes, config: DecodeConfig) -> Radiograph:
+def decode(data: bytes, config: DecodeConfig, pixel_id: str | None = None) -> Radiograph:
     """Return the radiograph stored in `data`: a DICOM object, a PNG or a JPEG.
 
     Args:
         data: a whole file.
         config: limits, window percentiles, what counts as a wrist radiograph.
+        pixel_id: of the pixels that must be in it, where they are known.
 
     Raises:
         Reject: empty_file, unknown_format, corrupt_image, no_pixels, unsupported_encoding,
             colour_image, multi_frame, image_too_large, image_too_small, no_contrast,
-            not_radiograph, not_wrist. The message holds no header text.
+            not_radiograph, not_wrist, source_changed. The message holds no header text.
     """
+    image = _decode(data, config)
+    if pixel_id is not None and image.pixel_id != pixel_id:
+        raise Reject(ErrorCode.SOURCE_CHANGED, "another image than the one that was ingested: run ingest again")
+    return image
+
+
+def _decode(data: bytes, config: DecodeConfig) -> Radiograph:
     if not data:
         raise Reject(ErrorCode.EMPTY_FILE, "the file holds no bytes")
     try:

@@ -45,7 +45,7 @@ def merge(objects: pa.Table, sources: pa.Table, assume_view: View | None, split:
         image_too_large, and those of `sources`.
     """
     read = _facts_of(objects, sources)
-    columns = {name: read[name] for name in ("format", "rows", "cols", "bits", "exam_id", *_ERRORS)}
+    columns = {name: read[name] for name in ("format", "rows", "cols", "bits", "pixel_id", "exam_id", *_ERRORS)}
     for name in ("patient_id", "study_id", "laterality", "view", "age_years", "sex", "study_date"):
         columns[name] = pc.coalesce(objects[name], read[name])
     conflicts = _conflicts(objects, read)

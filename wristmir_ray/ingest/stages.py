@@ -80,12 +80,13 @@ def _facts(image: Radiograph, key: bytes) -> dict[str, Any]:
         "rows": image.stored_rows,
         "cols": image.stored_cols,
         "bits": image.bits,
+        "pixel_id": image.pixel_id,
     }
     header = image.header
     if header is None:
-        return facts | {"exam_id": image.pixel_id}
+        return facts | {"exam_id": facts["pixel_id"]}
     return facts | {
-        "exam_id": _keyed(key, "exam", header.sop_instance_uid) or image.pixel_id,
+        "exam_id": _keyed(key, "exam", header.sop_instance_uid) or facts["pixel_id"],
         "patient_id": _keyed(key, "patient", header.patient_id),
         "study_id": _keyed(key, "study", header.accession),
         "laterality": header.laterality,

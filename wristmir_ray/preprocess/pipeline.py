@@ -19,6 +19,7 @@ from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, Detector, 
 from wristmir_ray.models.networks import RuntimeConfig
 from wristmir_ray.outputs import Output
 from wristmir_ray.preprocess.config import PreprocessConfig
+from wristmir_ray.preprocess.mended import further_run
 from wristmir_ray.preprocess.preview import contact_sheet
 from wristmir_ray.preprocess.stages import (
     DetectAndCrop,
@@ -53,7 +54,7 @@ def build(
     With GPUs, images are decoded and crops written by CPU workers beside them; without, by the detecting workers.
 
     Args:
-        exams: source_id, exam_id, source_uri, laterality, split.
+        exams: source_id, exam_id, source_uri, pixel_id, laterality, split.
         config: settings.
         runs: detector name -> run id.
         load: gives the detectors (tests pass fakes).
@@ -84,6 +85,7 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
     Raises:
         NotPublished: EXAMS or a detector is missing.
         ConfigError: the bone detector has learned on wrists that were cut or enhanced otherwise.
+        StoreFailed: the store of the images, or of the tables, is away.
     """
     exams = storage.published(config.root, EXAMS.name)
     roi = storage.published(config.detectors or config.root, ROI_DETECTOR, config.roi_run)
@@ -103,7 +105,8 @@ def run(config: PreprocessConfig, load: Load = load_detector) -> Summary:
         inputs={EXAMS.name: exams.run_id},
         models=runs,
     )
-    columns = ["source_id", "exam_id", "source_uri", "laterality", "split"]
+    table_run = further_run(table_run, config.decode)
+    columns = ["source_id", "exam_id", "source_uri", "pixel_id", "laterality", "split"]
     block_rows = config.fragment_rows * (BLOCK_FRAGMENTS if config.detect.num_gpus else 1)
     summary = tablerun.run_tables(
         table_run,

@@ -12,6 +12,7 @@ from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import decode_png, resize, resize_longer_side, square_offset
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.schemas import CROPS, EXAMS, REGIONS
+from wristmir_ray.sources import read_source
 
 TILE_PX = 256
 COLOURS: Mapping[str, tuple[int, int, int]] = {
@@ -20,11 +21,16 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
     Region.DISTAL_ULNA: (255, 170, 60),
     Region.ULNAR_STYLOID: (220, 90, 255),
 }
-"""Of a region's box and frame, BGR."""
+"""Of a region's box, frame and name, BGR."""
+WHITE = (255, 255, 255)
+LINE_PX = 20
+"""Height of a line of text."""
 
 
 def contact_sheet(root: str, run_id: str, exams_run: str, count: int, config: DecodeConfig) -> bytes:
-    """Return a PNG: a row an exam, the radiograph with its boxes, then its four crops (black: not found).
+    """Return a PNG: a row an exam, the radiograph with its boxes, then its four crops, each or its code.
+
+    Above each row stands the exam's id, by which the tables have it.
 
     Args:
         root: folder or s3:// prefix.
@@ -34,18 +40,38 @@ def contact_sheet(root: str, run_id: str, exams_run: str, count: int, config: De
         config: decoding, as in the run.
     """
     regions, crops = storage.KeyedReader(root, REGIONS, run_id), storage.KeyedReader(root, CROPS, run_id)
-    exams = storage.read_table(root, EXAMS, exams_run, columns=["exam_id", "source_uri"]).sort_by("exam_id")
-    rows = []
-    for exam in exams.slice(0, count).to_pylist():
-        try:
-            gray = decode(storage.read_bytes(exam["source_uri"]), config).gray
-        except Exception:  # the exam's error stands in the tables
-            gray = np.zeros((TILE_PX, TILE_PX), np.uint8)
-        pngs = {c["region"]: c["png"] for c in crops.rows(exam["exam_id"])}
-        tiles = [drawn(gray, regions.rows(exam["exam_id"])), *(_crop_tile(pngs.get(r), COLOURS[r]) for r in Region)]
-        rows.append(np.hstack(tiles))
-    sheet = np.vstack(rows) if rows else np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
-    return bytes(cv2.imencode(".png", sheet)[1])
+    exams = storage.read_table(root, EXAMS, exams_run, columns=["exam_id", "source_uri", "pixel_id"])
+    rows = [_titles()]
+    for exam in exams.sort_by("exam_id").slice(0, count).to_pylist():
+        of = {c["region"]: c for c in crops.rows(exam["exam_id"])}
+        radiograph = drawn(_gray(exam, config), regions.rows(exam["exam_id"]))
+        tiles = np.hstack([radiograph, *(_crop_tile(of.get(r, {}), COLOURS[r]) for r in Region)])
+        rows += [_line(exam["exam_id"], tiles.shape[1]), tiles]
+    return bytes(cv2.imencode(".png", np.vstack(rows))[1])
+
+
+def _gray(exam: Mapping[str, Any], config: DecodeConfig) -> np.ndarray:
+    try:
+        return decode(read_source(exam["source_uri"]), config, exam["pixel_id"]).gray
+    except Exception:  # the exam's code stands in its crops' tiles
+        return np.zeros((TILE_PX, TILE_PX), np.uint8)
+
+
+def _titles() -> np.ndarray:
+    """Return the head of the columns, each region's in the colour of its boxes."""
+    of_regions = [_line(r.words, TILE_PX, COLOURS[r]) for r in Region]
+    return np.hstack([_line("radiograph", TILE_PX), *of_regions])
+
+
+def _line(text: str, width_px: int, colour: tuple[int, int, int] = WHITE) -> np.ndarray:
+    """Return uint8 (LINE_PX, width_px, 3): a line of text."""
+    return _written(np.zeros((LINE_PX, width_px, 3), np.uint8), text, colour)
+
+
+def _written(canvas: np.ndarray, text: str, colour: tuple[int, int, int]) -> np.ndarray:
+    """Return the canvas with a line of text at its top."""
+    at = (4, LINE_PX - 6)
+    return np.asarray(cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA))
 
 
 def drawn(gray: np.ndarray, regions: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -63,9 +89,13 @@ def drawn(gray: np.ndarray, regions: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return _framed(canvas)
 
 
-def _crop_tile(png: bytes | None, colour: tuple[int, int, int]) -> np.ndarray:
+def _crop_tile(crop: Mapping[str, Any], colour: tuple[int, int, int]) -> np.ndarray:
+    """Return the crop framed in its region's colour, or the code that stands in its place."""
+    png = crop.get("png")
     gray = np.zeros((1, 1), np.uint8) if png is None else decode_png(png)
     tile = cv2.cvtColor(resize(gray, TILE_PX - 4, TILE_PX - 4), cv2.COLOR_GRAY2BGR)
+    if png is None:
+        _written(tile, crop.get("error") or "", colour)
     return np.asarray(cv2.copyMakeBorder(tile, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=colour), np.uint8)
 
 

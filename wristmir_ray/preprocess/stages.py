@@ -52,7 +52,7 @@ RADIOGRAPHS = Table(
 def read_radiographs(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
     """Fetch and decode one batch of exams.
 
-    Columns: source_id, exam_id, source_uri, laterality, split -> RADIOGRAPHS. 1:1.
+    Columns: source_id, exam_id, source_uri, pixel_id, laterality, split -> RADIOGRAPHS. 1:1.
     Rejects: source_unreadable, and those of `imaging.decode`.
     """
     _one_thread()
@@ -61,7 +61,7 @@ def read_radiographs(batch: pa.Table, *, config: DecodeConfig) -> pa.Table:
 
 def _decoded(row: Mapping[str, Any], config: DecodeConfig) -> dict[str, Any]:
     try:
-        gray = decode(read_source(row["source_uri"]), config).gray
+        gray = decode(read_source(row["source_uri"]), config, row["pixel_id"]).gray
     except Exception as e:
         return {**_key(row), **reject_columns(e, STAGE)}
     size = {"rows": gray.shape[0], "cols": gray.shape[1]}
@@ -109,7 +109,7 @@ class DetectAndCrop:
 class ReadDetectAndCrop:
     """Holds both detectors, on a CPU, and decodes and writes too: an image is cut up while it is in the cache.
 
-    Columns: source_id, exam_id, source_uri, laterality, split -> PREPROCESSED, 1:1, or what `write` makes of them.
+    Columns: source_id, exam_id, source_uri, pixel_id, laterality, split -> PREPROCESSED, or what `write` gives.
     Rejects: those of `read_radiographs` and `DetectAndCrop`.
     """
 
@@ -125,7 +125,9 @@ class ReadDetectAndCrop:
         return self._write(cut) if self._write else cut
 
     def _cut(self, row: Mapping[str, Any], file: Future[bytes]) -> dict[str, Any]:
-        return _cut_alone(row, lambda: decode(file.result(), self._decode).gray, self._detectors, self._config)
+        return _cut_alone(
+            row, lambda: decode(file.result(), self._decode, row["pixel_id"]).gray, self._detectors, self._config
+        )
 
 
 def _fetched(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Future[bytes]]]:

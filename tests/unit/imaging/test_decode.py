@@ -42,6 +42,17 @@ def test_png16() -> None:
     assert np.abs(image.gray - expected).max() <= 0.51
 
 
+def test_another_image_than_the_expected_one() -> None:
+    expected = keys.pixel_id(GRAY16)
+    assert decode(samples.png(GRAY16), CONFIG, expected).pixel_id == expected
+    with pytest.raises(Reject) as raised:
+        decode(samples.png(GRAY16 + 1), CONFIG, expected)
+    assert raised.value.code == ErrorCode.SOURCE_CHANGED
+    with pytest.raises(Reject) as raised:
+        decode(b"now a text", CONFIG, expected)
+    assert raised.value.code == ErrorCode.UNKNOWN_FORMAT
+
+
 @pytest.mark.parametrize("alpha", [False, True])
 def test_grey_png_stored_as_colour(alpha: bool) -> None:
     grey = decode(samples.png(GRAY8), CONFIG)

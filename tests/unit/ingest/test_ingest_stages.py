@@ -86,7 +86,7 @@ def test_an_image_without_patient_is_its_own(tmp_path: Path) -> None:
     _write(tmp_path, a=samples.png(samples.pixels(16)))
     row = ingest(tmp_path)["a"]
     assert row["patient_id"] is None
-    assert row["exam_id"] == keys.pixel_id(samples.pixels(16))
+    assert row["exam_id"] == row["pixel_id"] == keys.pixel_id(samples.pixels(16))
     assert row["split"] == keys.split_of(row["exam_id"], 0.1, 0.3).value
 
 

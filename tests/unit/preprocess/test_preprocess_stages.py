@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.unit.preprocess.fake_detectors import Shares, Told, fake_load
+from wristmir_ray import keys
 from wristmir_ray.anatomy import BONES, Box, Region
 from wristmir_ray.errors import ErrorCode
 from wristmir_ray.imaging.config import DecodeConfig
@@ -138,6 +139,7 @@ def exams(folder: Path) -> pa.Table:
             "source_id": f"s-{n}",
             "exam_id": f"e-{n}",
             "source_uri": str(folder / f"{n}.png"),
+            "pixel_id": keys.pixel_id(picture()) if n == "good" else None,
             "laterality": None,
             "split": "train",
         }
