@@ -75,9 +75,7 @@ def look_at(
     return list(each(choose, looks, [next(found) if look.wrists else [] for look in looks], sides))
 
 
-def look_inside(
-    gray: np.ndarray, wrist: Box, side: Side | None, bone_detector: Detector, config: RegionConfig
-) -> Look:
+def look_inside(gray: np.ndarray, wrist: Box, side: Side | None, bone_detector: Detector, config: RegionConfig) -> Look:
     """Return the look at a radiograph whose wrist is known: nothing is looked for but its bones.
 
     Args:

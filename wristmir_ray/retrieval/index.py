@@ -91,7 +91,8 @@ class Index:
         Raises:
             KeyError: no such exam.
         """
-        segment, row = self._place(exam_id)
+        n, row = self.place(exam_id)
+        segment = self.segments[n]
         return np.array(segment.vectors[region][row]) if segment.found[region][row] else None
 
     def found(self) -> dict[Region, int]:
@@ -100,8 +101,8 @@ class Index:
 
     def exam(self, exam_id: str) -> dict[str, Any]:
         """Return an exam's metadata row; KeyError where there is none."""
-        segment, row = self._place(exam_id)
-        return metadata(segment, np.array([row]))[0]
+        n, row = self.place(exam_id)
+        return metadata(self.segments[n], np.array([row]))[0]
 
     def box(self, exam_id: str, region: Region) -> Box | None:
         """Return where a region lies in the exam's source image, or None where it was not found."""
@@ -166,7 +167,7 @@ class Index:
         if unlike:
             hits, ranked = hits.take(np.arange(0)), type(ranked)(ranked.at[:0], ranked.stage1_ranks[:0])
         merged = time.perf_counter()
-        found = self._hits(request.region, hits, ranked.stage1_ranks)
+        found = self.hits(request.region, hits, ranked.stage1_ranks)
         ms["rerank"], ms["metadata"] = 1e3 * (merged - started), 1e3 * (time.perf_counter() - merged)
         return SearchAnswer(found, exactness, prepared.fallback, gallery, ms, unlike)
 
@@ -185,7 +186,8 @@ class Index:
         threshold = self.description.thresholds.get(f"{prepared.mode.value}/{prepared.request.region.value}")
         return threshold is not None and score < threshold
 
-    def _hits(self, region: Region, part: Part, stage1_ranks: np.ndarray) -> list[Hit]:
+    def hits(self, region: Region, part: Part, stage1_ranks: np.ndarray) -> list[Hit]:
+        """Return ranked candidates with their metadata, best first."""
         exams: dict[tuple[int, int], dict[str, Any]] = {}
         for n in np.unique(part.places[:, 0]).tolist():
             rows = part.places[part.places[:, 0] == n, 1]
@@ -208,11 +210,12 @@ class Index:
             )
         return out
 
-    def _place(self, exam_id: str) -> tuple[Segment, int]:
-        for segment in self.segments:
+    def place(self, exam_id: str) -> tuple[int, int]:
+        """Return segment and row of an exam; KeyError where there is none."""
+        for n, segment in enumerate(self.segments):
             row = segment.row(exam_id)
             if row is not None:
-                return segment, row
+                return n, row
         raise KeyError(exam_id)
 
 

@@ -12,6 +12,15 @@ from wristmir_ray.anatomy import FractureType, Region, Sex, Side, View
 
 ExamId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="id of one exam: 32 hex digits")]
 
+Token = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200_000,
+        description="of an unfinished answer: goes on with that query; of the parameters beside it deadline_s alone counts",
+    ),
+]
+
 
 class Shape(BaseModel):
     """A part of a request or an answer: frozen, no unknown member, input never printed in errors."""
@@ -28,6 +37,24 @@ class Mode(StrEnum):
     """Whole wrists alone."""
     REGION = "region"
     """The asked region alone, over the whole archive."""
+
+
+MAX_DEADLINE_S = 15.0
+"""Of a search: below the time after which the service gives a part of itself up."""
+
+
+class RegionState(StrEnum):
+    """What became of a hit's region."""
+
+    COMPARED = "compared"
+    NO_REGION = "no_region"
+    """The bone was not found in its image."""
+    PENDING = "pending"
+    """It was not computed in time: the hit stands in stage-1 order."""
+    SOURCE_UNREADABLE = "source_unreadable"
+    """Its image cannot be read now."""
+    SOURCE_CHANGED = "source_changed"
+    """Its image is another one than was indexed."""
 
 
 class Filters(Shape):
@@ -66,6 +93,14 @@ class SearchParameters(Filters):
         "small for that nothing is left out. Not for texts",
     )
 
+    deadline_s: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_DEADLINE_S,
+        description="seconds after which the best answer so far is given, where regions must be computed first; with a "
+        "token to go on. Default: the service's",
+    )
+
     @model_validator(mode="after")
     def _pool_holds_the_hits(self) -> Self:
         if self.mode is Mode.TWO_STAGE and self.pool < self.k:
@@ -99,10 +134,11 @@ class BatchQuery(SearchParameters):
     image: Annotated[bytes, EncodedBytes(encoder=_StrictBase64)] | None = Field(
         None, description="a whole DICOM, PNG or JPEG file in base64"
     )
+    token: Token | None = None
 
     @model_validator(mode="after")
     def _one_query(self) -> Self:
-        check_one_query(self.image, self.exam_id, self.text)
+        check_one_query(self.image, self.exam_id, self.text, self.token)
         return self
 
     def parameters(self) -> SearchParameters:
@@ -113,7 +149,7 @@ class BatchQuery(SearchParameters):
 def check_one_query(*queries: object) -> None:
     """Raise ValueError unless exactly one query is given."""
     if sum(q is not None for q in queries) != 1:
-        raise ValueError("give exactly one of image, exam_id and text")
+        raise ValueError("give exactly one of image, exam_id, text and token")
 
 
 class PixelBox(Shape):
@@ -161,6 +197,9 @@ class Hit(Shape):
     findings: list[RegionFinding]
     caption: str | None = Field(description="what the report said of the asked region")
     box: PixelBox | None = Field(description="the asked region in the hit's image")
+    region_state: RegionState | None = Field(
+        None, description="what became of the hit's region; null where regions were not asked for"
+    )
     lineage: dict[str, str] = Field({}, description="what made the exam's vectors and findings")
 
 
@@ -172,6 +211,17 @@ class Lineage(Shape):
     roi_detector: str
     bone_detector: str
     inputs: dict[str, str] = Field({}, description="tables the index was built from, by run id")
+
+
+class Coverage(Shape):
+    """How much of the pool is settled, where its regions are computed as they are asked for."""
+
+    share: float = Field(description="settled candidates over all; 1 where the answer is complete; never falls")
+    pool: int = Field(description="candidates of the first stage")
+    compared: int
+    no_region: int = Field(description="candidates without that bone, as far as is known")
+    unusable: int = Field(description="candidates whose image cannot be read, or is another one than was indexed")
+    pending: int
 
 
 class SearchAnswer(Shape):
@@ -186,6 +236,8 @@ class SearchAnswer(Shape):
     fallback: str | None = Field(description="why the second stage was not used as asked; null when it was")
     no_similar_case: bool = Field(False, description="the hits were left out: none is like the query (`only_similar`)")
     query_boxes: dict[Region, PixelBox] = Field({}, description="regions found in the uploaded image, in its pixels")
+    coverage: Coverage | None = Field(None, description="null where nothing had to be computed")
+    token: str | None = Field(None, description="to go on with an unfinished answer; null where it is complete")
     stage_ms: dict[str, float] = Field(description="milliseconds a stage")
     lineage: Lineage
 
@@ -206,6 +258,9 @@ class ArchiveSummary(Shape):
     exams: int
     regions: dict[Region, int] = Field(description="exams in which each region was found")
     modes: list[Mode]
+    computed: list[Region] = Field(
+        [], description="regions that are not stored but computed for a pool: no mode region for them"
+    )
     lineage: Lineage
 
 

@@ -1,11 +1,15 @@
 """The service on Ray Serve: `serve run serve_config.yaml` calls `build_app`.
 
     Ingress (HTTP) --bytes--> Extract (decode, detect, crop) --crops--> Encode (batched) --vectors--> Search
+                                    an archive that does not store every region:  Search --> Bones --> Look --> Encode
 
 The parts give a `Problem` back as a value; the ingress raises it for its HTTP face.
 """
 
 import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,22 +23,32 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from wristmir_ray import log
 from wristmir_ray.anatomy import Region
 from wristmir_ray.config import LogConfig
-from wristmir_ray.imaging.crop import decode_png
+from wristmir_ray.imaging.crop import decode_png, encode_png
 from wristmir_ray.models.encoder import load_encoder
+from wristmir_ray.retrieval.unstored import Found, Source, State
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.access import Keys
 from wristmir_ray.serving.archive import Archive
-from wristmir_ray.serving.config import BatchSettings, SearchSettings, ServeArgs
+from wristmir_ray.serving.config import BatchSettings, BonesSettings, SearchSettings, ServeArgs
 from wristmir_ray.serving.http import create_http
 from wristmir_ray.serving.lineage import Pins, preflight
+from wristmir_ray.serving.onthefly import answers
+from wristmir_ray.serving.onthefly.cache import open_cache
+from wristmir_ray.serving.onthefly.flights import Flights
+from wristmir_ray.serving.onthefly.look import found_of, load_looker
+from wristmir_ray.serving.onthefly.tokens import load_secret
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Current, Query, Sighting, load_extractor
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 2.0
 PART_TIMEOUT_S = 20.0
 """Below `request_timeout_s` of serve_config.yaml, so that the answer is ours: a problem, not a bare 408."""
+
+GRACE_S = 0.05
+"""Beyond a deadline, for Bones' answer to come over."""
 
 
 def build_app(args: ServeArgs) -> serve.Application:
@@ -49,8 +63,10 @@ def build_app(args: ServeArgs) -> serve.Application:
     keys_of(args)
     extract = serve.deployment(Extract).bind(args, pins)
     encode = serve.deployment(Encode, user_config=BatchSettings().model_dump()).bind(args, pins)
-    search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins)
-    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search)
+    look = serve.deployment(Look).bind(args, pins, encode)
+    bones = serve.deployment(Bones, user_config=BonesSettings().model_dump()).bind(args, pins, look)
+    search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins, bones, look)
+    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search, bones)
 
 
 def keys_of(args: ServeArgs) -> Keys | None:
@@ -86,7 +102,7 @@ class Encode:
     def reconfigure(self, settings: dict[str, Any]) -> None:
         """Apply `user_config`: how long a batch waits for company, and how large it grows."""
         batch = BatchSettings(**settings)
-        for method in (self.encode_images, self.encode_texts):
+        for method in (self.encode_images, self.encode_texts, self.encode_crops):
             method.set_max_batch_size(batch.max_batch_size)
             method.set_batch_wait_timeout_s(batch.batch_wait_timeout_s)
 
@@ -100,6 +116,13 @@ class Encode:
         """Return a vector for each text."""
         return await asyncio.to_thread(lambda: list(self._encoder.encode_texts(texts)))
 
+    @serve.batch  # type: ignore[untyped-decorator]
+    async def encode_crops(self, groups: list[list[np.ndarray]]) -> list[np.ndarray]:
+        """Return the vectors of each group of crops; groups share the encoder's batches."""
+        crops = [crop for group in groups for crop in group]
+        vectors = await asyncio.to_thread(self._encoder.encode_images, crops)
+        return np.split(vectors, np.cumsum([len(g) for g in groups])[:-1])
+
     async def ready(self) -> bool:
         """Return that the encoder is loaded: a replica exists only then."""
         return True
@@ -111,20 +134,23 @@ class Encode:
 class Search:
     """The archive: searches it, and answers for its exams and crops."""
 
-    def __init__(self, args: ServeArgs, pins: Pins) -> None:
+    def __init__(self, args: ServeArgs, pins: Pins, bones: DeploymentHandle, look: DeploymentHandle) -> None:
         log.setup(LogConfig())
         self._args = args
         self._pins = pins
+        self._bones = bones
+        self._look = look
+        self._secret = load_secret(args.cache_place)
         self._current: Current[Archive] = Current()
 
     def reconfigure(self, settings: dict[str, Any]) -> None:
         """Apply `user_config`: load the index it names aside, then swap; keep the old one on failure."""
-        run_id = SearchSettings(**settings).index_run
-        self._current.swap(lambda: Archive.load(self._args, self._pins, run_id))
+        wanted = SearchSettings(**settings)
+        self._current.swap(lambda: Archive.load(self._args, self._pins, wanted))
 
     async def search(self, query: Query) -> api.SearchAnswer | api.Problem:
-        """Return the hits of an encoded query."""
-        return await asyncio.to_thread(self._current.get().search, query)
+        """Return the hits of an encoded query, the best by its deadline."""
+        return await answers.answer(self._current.get(), query, self._compute, self._secret, self._args.deadline_s)
 
     async def summary(self) -> api.ArchiveSummary:
         """Return what can be searched now."""
@@ -135,21 +161,109 @@ class Search:
         return await asyncio.to_thread(self._current.get().exam, exam_id)
 
     async def crop(self, exam_id: str, region: Region) -> bytes | api.Problem:
-        """Return one crop as PNG."""
-        return await asyncio.to_thread(self._current.get().crop, exam_id, region)
+        """Return one crop as PNG; of an archive that does not store every region it is cut anew."""
+        archive = self._current.get()
+        if len(archive.index.stored) == len(Region):
+            return await asyncio.to_thread(archive.crop, exam_id, region)
+        source = archive.source(exam_id)
+        return source if isinstance(source, api.Problem) else await self._look.crop.remote(source, region)
+
+    async def _compute(self, sources: Sequence[Source], region: Region, seconds: float) -> Sequence[Found | None]:
+        """Return what Bones gives in time: nothing, where it is away."""
+        try:
+            async with asyncio.timeout(seconds + GRACE_S):
+                found: list[Found | None] = await self._bones.find.remote(list(sources), region, seconds)
+            return found
+        except (TimeoutError, RayError, RayServeException) as e:
+            logger.error("Bones did not answer", extra={"fields": {"reason": type(e).__name__}})
+            return [None] * len(sources)
+
+
+class Look:
+    """Sources to computed regions: fetched, looked at one after the other, and encoded in Encode's batches."""
+
+    def __init__(self, args: ServeArgs, pins: Pins, encode: DeploymentHandle) -> None:
+        log.setup(LogConfig())
+        self._looker = load_looker(args.root, pins.crops)
+        self._encode = encode
+        self._looking = asyncio.Lock()
+
+    async def find(self, sources: list[Source], region: Region) -> list[Found | None]:
+        """Return what came of each source; while one call looks, another one fetches."""
+        files = await asyncio.to_thread(self._looker.fetch, sources)
+        async with self._looking:
+            cuts = await asyncio.to_thread(self._looker.cut, sources, files, region)
+        crops = [c.crop for c in cuts if c.crop is not None]
+        vectors = await self._encode.encode_crops.remote(crops) if crops else []
+        return found_of(cuts, vectors)
+
+    async def crop(self, source: Source, region: Region) -> bytes | api.Problem:
+        """Return one region of a source as PNG."""
+        files = await asyncio.to_thread(self._looker.fetch, [source])
+        async with self._looking:
+            (cut,) = await asyncio.to_thread(self._looker.cut, [source], files, region)
+        if cut.state is State.NO_REGION:
+            return problems.unknown_region()
+        return problems.no_source() if cut.crop is None else encode_png(cut.crop)
+
+
+class Bones:
+    """What is known of regions that the index does not store: the cache, and one computation an exam.
+
+    It has one replica, so that whoever asks for an exam meets who asked before.
+    """
+
+    def __init__(self, args: ServeArgs, pins: Pins, look: DeploymentHandle) -> None:
+        log.setup(LogConfig())
+        self._args = args
+        self._pins = pins
+        self._look = look
+        self._flights: Flights | None = None
+
+    def reconfigure(self, settings: dict[str, Any]) -> None:
+        """Apply `user_config`; the cache is read once, with the size it has then."""
+        wanted = BonesSettings(**settings)
+        if self._flights is None:
+            cache = open_cache(self._args, self._pins, wanted)
+            self._flights = Flights(cache, self._batch)
+        self._flights.set(wanted.batch_rows, wanted.at_once, wanted.retry_after_s)
+
+    async def find(self, sources: list[Source], region: Region, seconds: float) -> list[Found | None]:
+        """Return what is known, or becomes known in time, of each source's region."""
+        assert self._flights is not None
+        return await self._flights.find(sources, region, seconds)
+
+    async def figures(self) -> dict[str, float]:
+        """Return what was computed and is held."""
+        assert self._flights is not None
+        return self._flights.figures()
+
+    def __del__(self) -> None:
+        if getattr(self, "_flights", None) is not None:
+            self._flights.cache.flush()
+
+    async def _batch(self, sources: Sequence[Source], region: Region) -> Sequence[Found | None]:
+        found: list[Found | None] = await self._look.find.remote(list(sources), region)
+        return found
 
 
 class Ingress:
     """The graph as its HTTP face sees it (`service.Graph`)."""
 
     def __init__(
-        self, args: ServeArgs, extract: DeploymentHandle, encode: DeploymentHandle, search: DeploymentHandle
+        self,
+        args: ServeArgs,
+        extract: DeploymentHandle,
+        encode: DeploymentHandle,
+        search: DeploymentHandle,
+        bones: DeploymentHandle,
     ) -> None:
         log.setup(LogConfig())  # the audit log is its
         self._args = args
         self._extract = extract
         self._encode = encode
         self._search = search
+        self._bones = bones
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_http(self, keys_of(self._args), self._args.rate_limit)
@@ -175,11 +289,17 @@ class Ingress:
     async def crop(self, exam_id: str, region: Region) -> bytes:
         return await _value(self._search.crop.remote(exam_id, region), bytes)
 
+    async def figures(self) -> Mapping[str, float]:
+        with suppress(ProblemError):  # its counters are no reason to give none
+            return await _value(self._bones.figures.remote(), dict, READY_TIMEOUT_S)
+        return {}
+
     async def ready(self) -> api.Readiness:
         summary, *_ = await asyncio.gather(
             _value(self._search.summary.remote(), api.ArchiveSummary, READY_TIMEOUT_S),
             _value(self._extract.ready.remote(), bool, READY_TIMEOUT_S),
             _value(self._encode.ready.remote(), bool, READY_TIMEOUT_S),
+            _value(self._bones.figures.remote(), dict, READY_TIMEOUT_S),
         )
         return api.Readiness(ready=True, lineage=summary.lineage)
 

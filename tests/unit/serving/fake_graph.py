@@ -94,6 +94,9 @@ class FakeGraph:
             raise ProblemError(problems.unknown_region())
         return b"\x89PNG"
 
+    async def figures(self) -> Mapping[str, float]:
+        return {"computed": 3.0}
+
     async def ready(self) -> api.Readiness:
         self._check()
         return api.Readiness(ready=True, lineage=LINEAGE)
