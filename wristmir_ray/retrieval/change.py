@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wristmir_ray.anatomy import Region
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.layout import SOURCE
 from wristmir_ray.retrieval.writing import Vectors

@@ -28,19 +28,19 @@ Compute = Callable[[Sequence[Source], Region, float], Awaitable[Sequence[Found |
 class Progress:
     """How far a pool has come, candidate by candidate in stage-1 order: what a continuation starts from."""
 
-    states_P: np.ndarray
-    """uint8 of State."""
-    scores_P: np.ndarray
-    """float32; NaN where the region was not compared."""
+    states: np.ndarray
+    """(P,) uint8 of State."""
+    scores: np.ndarray
+    """(P,) float32; NaN where the region was not compared."""
 
     def count(self, *states: State) -> int:
         """Return how many candidates are in one of these states."""
-        return int(np.isin(self.states_P, states).sum())
+        return int(np.isin(self.states, states).sum())
 
     @property
     def coverage(self) -> float:
         """Share of the pool that is settled; 1 for an empty one."""
-        return 1.0 - self.count(State.PENDING) / len(self.states_P) if len(self.states_P) else 1.0
+        return 1.0 - self.count(State.PENDING) / len(self.states) if len(self.states) else 1.0
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ async def search(
     request, own = await _own_region(index, known, request, compute, until)
     if own not in {State.COMPARED, State.PENDING}:
         answer = await asyncio.to_thread(index.search, request)
-        lost = {} if own is State.NO_REGION else {"fallback": f"query_{own.name.lower()}"}
-        return Partial(replace(answer, **lost), [State.NO_REGION] * len(answer.hits), _nothing())
+        if own is not State.NO_REGION:
+            answer = replace(answer, fallback=f"query_{own.name.lower()}")
+        return Partial(answer, [State.NO_REGION] * len(answer.hits), _nothing())
     pool = await asyncio.to_thread(_Pool, index, known, request, own, before)
     waited = time.monotonic()
     missing = pool.missing()
@@ -126,10 +127,10 @@ class _Pool:
         blind = replace(prepared, ask=replace(prepared.ask, local=None))
         self.part, self._exactness, self._ms, self._gallery = index.candidates(blind)
         count = len(self.part.ids)
-        if before is not None and len(before.states_P) != count:
+        if before is not None and len(before.states) != count:
             raise ValueError("the progress is of another pool")
-        self._states = np.zeros(count, np.uint8) if before is None else before.states_P.copy()
-        self._scores = np.full(count, np.nan, np.float32) if before is None else before.scores_P.copy()
+        self._states = np.zeros(count, np.uint8) if before is None else before.states.copy()
+        self._scores = np.full(count, np.nan, np.float32) if before is None else before.scores.copy()
         self._boxes: dict[int, Box | None] = {}
         if prepared.ask.local is not None:
             found, states = known.scores(request.region, prepared.ask.local, self.part.places)

@@ -135,7 +135,8 @@ class Known:
             return Found(State.COMPARED, grown.vectors[slot].copy(), Box(*grown.boxes[slot].tolist()))
 
     def _rows(self, places_M2: np.ndarray) -> np.ndarray:
-        return self._starts[places_M2[:, 0]] + places_M2[:, 1]
+        rows: np.ndarray = self._starts[places_M2[:, 0]] + places_M2[:, 1]
+        return rows
 
 
 class _Grown:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,19 +22,17 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from wristmir_ray import log
 from wristmir_ray.anatomy import Region
 from wristmir_ray.config import LogConfig
-from wristmir_ray.imaging.crop import decode_png, encode_png
+from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import load_encoder
-from wristmir_ray.retrieval.unstored import Found, Source, State
+from wristmir_ray.retrieval.unstored import Found, Source
 from wristmir_ray.serving import api, problems
-from wristmir_ray.serving.access import Keys
+from wristmir_ray.serving.access import keys_of
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.config import BatchSettings, BonesSettings, SearchSettings, ServeArgs
 from wristmir_ray.serving.http import create_http
 from wristmir_ray.serving.lineage import Pins, preflight
 from wristmir_ray.serving.onthefly import answers
-from wristmir_ray.serving.onthefly.cache import open_cache
-from wristmir_ray.serving.onthefly.flights import Flights
-from wristmir_ray.serving.onthefly.look import found_of, load_looker
+from wristmir_ray.serving.onthefly.parts import Bones, Look
 from wristmir_ray.serving.onthefly.tokens import load_secret
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Current, Query, Sighting, load_extractor
@@ -60,22 +57,13 @@ def build_app(args: ServeArgs) -> serve.Application:
         IndexMismatch: the index was built by another encoder than the one that would encode queries.
     """
     pins = preflight(args)
-    keys_of(args)
+    keys_of(args.api_keys)
     extract = serve.deployment(Extract).bind(args, pins)
     encode = serve.deployment(Encode, user_config=BatchSettings().model_dump()).bind(args, pins)
     look = serve.deployment(Look).bind(args, pins, encode)
     bones = serve.deployment(Bones, user_config=BonesSettings().model_dump()).bind(args, pins, look)
     search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins, bones, look)
     return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search, bones)
-
-
-def keys_of(args: ServeArgs) -> Keys | None:
-    """Return the keys that requests must bring, or None where none is asked for.
-
-    Raises:
-        ConfigError: the file cannot be used.
-    """
-    return Keys(Path(args.api_keys)) if args.api_keys else None
 
 
 class Extract:
@@ -179,74 +167,6 @@ class Search:
             return [None] * len(sources)
 
 
-class Look:
-    """Sources to computed regions: fetched, looked at one after the other, and encoded in Encode's batches."""
-
-    def __init__(self, args: ServeArgs, pins: Pins, encode: DeploymentHandle) -> None:
-        log.setup(LogConfig())
-        self._looker = load_looker(args.root, pins.crops)
-        self._encode = encode
-        self._looking = asyncio.Lock()
-
-    async def find(self, sources: list[Source], region: Region) -> list[Found | None]:
-        """Return what came of each source; while one call looks, another one fetches."""
-        files = await asyncio.to_thread(self._looker.fetch, sources)
-        async with self._looking:
-            cuts = await asyncio.to_thread(self._looker.cut, sources, files, region)
-        crops = [c.crop for c in cuts if c.crop is not None]
-        vectors = await self._encode.encode_crops.remote(crops) if crops else []
-        return found_of(cuts, vectors)
-
-    async def crop(self, source: Source, region: Region) -> bytes | api.Problem:
-        """Return one region of a source as PNG."""
-        files = await asyncio.to_thread(self._looker.fetch, [source])
-        async with self._looking:
-            (cut,) = await asyncio.to_thread(self._looker.cut, [source], files, region)
-        if cut.state is State.NO_REGION:
-            return problems.unknown_region()
-        return problems.no_source() if cut.crop is None else encode_png(cut.crop)
-
-
-class Bones:
-    """What is known of regions that the index does not store: the cache, and one computation an exam.
-
-    It has one replica, so that whoever asks for an exam meets who asked before.
-    """
-
-    def __init__(self, args: ServeArgs, pins: Pins, look: DeploymentHandle) -> None:
-        log.setup(LogConfig())
-        self._args = args
-        self._pins = pins
-        self._look = look
-        self._flights: Flights | None = None
-
-    def reconfigure(self, settings: dict[str, Any]) -> None:
-        """Apply `user_config`; the cache is read once, with the size it has then."""
-        wanted = BonesSettings(**settings)
-        if self._flights is None:
-            cache = open_cache(self._args, self._pins, wanted)
-            self._flights = Flights(cache, self._batch)
-        self._flights.set(wanted.batch_rows, wanted.at_once, wanted.retry_after_s)
-
-    async def find(self, sources: list[Source], region: Region, seconds: float) -> list[Found | None]:
-        """Return what is known, or becomes known in time, of each source's region."""
-        assert self._flights is not None
-        return await self._flights.find(sources, region, seconds)
-
-    async def figures(self) -> dict[str, float]:
-        """Return what was computed and is held."""
-        assert self._flights is not None
-        return self._flights.figures()
-
-    def __del__(self) -> None:
-        if getattr(self, "_flights", None) is not None:
-            self._flights.cache.flush()
-
-    async def _batch(self, sources: Sequence[Source], region: Region) -> Sequence[Found | None]:
-        found: list[Found | None] = await self._look.find.remote(list(sources), region)
-        return found
-
-
 class Ingress:
     """The graph as its HTTP face sees it (`service.Graph`)."""
 
@@ -266,7 +186,7 @@ class Ingress:
         self._bones = bones
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_http(self, keys_of(self._args), self._args.rate_limit)
+        return create_http(self, keys_of(self._args.api_keys), self._args.rate_limit)
 
     async def extract(self, image: bytes) -> Sighting:
         return await _value(self._extract.extract.remote(image), Sighting)

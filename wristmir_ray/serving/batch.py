@@ -59,8 +59,8 @@ async def _one(graph: Graph, line: int, text: bytes, meter: Meter) -> api.BatchA
         found = problems.invalid_request(wrong)
         return api.BatchAnswer(line=line, id=_label(text), problem=found)
     try:
-        given = {"image": query.image, "exam_id": query.exam_id, "text": query.text, "token": query.token}
-        hits = await answer(graph, query.parameters(), **given)
+        given = query.image, query.exam_id, query.text, query.token
+        hits = await answer(graph, query.parameters(), *given)
     except ProblemError as e:
         return api.BatchAnswer(line=line, id=query.id, problem=e.problem)
     except Exception:

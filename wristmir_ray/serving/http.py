@@ -124,8 +124,7 @@ def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
         image = await form.image.read(MAX_UPLOAD_BYTES + 1) if form.image else None
         if image is not None and len(image) > MAX_UPLOAD_BYTES:
             raise HTTPException(413, _TOO_LARGE)
-        query = {"image": image, "exam_id": form.exam_id, "text": form.text, "token": form.token}
-        found = await answer(graph, form.parameters(), **query)
+        found = await answer(graph, form.parameters(), image, form.exam_id, form.text, form.token)
         meter.answer(found)
         return found
 

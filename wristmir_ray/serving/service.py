@@ -130,7 +130,6 @@ def pixel_box(box: Box) -> api.PixelBox:
 async def answer(
     graph: Graph,
     parameters: api.SearchParameters,
-    *,
     image: bytes | None = None,
     exam_id: str | None = None,
     text: str | None = None,

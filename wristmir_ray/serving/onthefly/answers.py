@@ -1,9 +1,10 @@
-"""A query to an archive that computes regions as they are asked for: the answer by its deadline, and a token to go on."""
+"""A query to an archive that computes regions as they are asked for: an answer in time, and a token to go on."""
 
 import asyncio
+from typing import Any
 
 from wristmir_ray.retrieval import partial
-from wristmir_ray.retrieval.partial import Compute, Progress
+from wristmir_ray.retrieval.partial import Compute, Partial, Progress
 from wristmir_ray.retrieval.unstored import State
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.archive import Archive
@@ -23,14 +24,14 @@ async def answer(
         secret: signs tokens.
         seconds: of a query that sets no deadline.
     """
-    before: Progress | None = None
+    claim = None
     if query.token is not None:
         claim = unseal(query.token, secret)
         if claim is None:
             return problems.unknown_token()
         if claim.index_run != archive.pins.lineage.index:
             return problems.stale_token()
-        query, before = _of(claim, query.seconds), claim.progress
+        query = Query(claim.parameters, claim.vectors, claim.exam_id, boxes=claim.boxes, seconds=query.seconds)
     problem = archive.refusal(query)
     if problem is not None:
         return problem
@@ -38,34 +39,26 @@ async def answer(
     if not partial.is_computed(archive.index, request):
         return await asyncio.to_thread(archive.search, query)
     left = seconds if query.seconds is None else query.seconds
-    try:
-        found = await partial.search(archive.index, archive.known, request, compute, left, before)
-    except ValueError:
-        if before is None:
-            raise
-        return problems.stale_token()
+    before = claim.progress if claim else None
+    found = await partial.search(archive.index, archive.known, request, compute, left, before)
     told = archive.answer(query.parameters, found.answer, found.states)
-    if found.answer.fallback is not None:
-        return told
-    pending = found.progress.count(State.PENDING)
-    run = archive.pins.lineage.index
-    token = Claim(run, query.parameters, found.progress, query.exam_id, query.vectors, query.boxes) if pending else None
-    more = {
-        "coverage": _coverage(found.progress),
-        "token": seal(token, secret) if token else None,
-        "query_boxes": dict(query.boxes),
-    }
-    return told.model_copy(update=more)
+    return told if found.answer.fallback else told.model_copy(update=_progress(archive, query, found, secret))
 
 
-def _of(claim: Claim, seconds: float | None) -> Query:
-    return Query(claim.parameters, claim.vectors, claim.exam_id, boxes=claim.boxes, seconds=seconds)
+def _progress(archive: Archive, query: Query, found: Partial, secret: bytes) -> dict[str, Any]:
+    """Return what an answer says beside its hits: how far it came, and how to go on."""
+    token = None
+    if found.progress.count(State.PENDING):
+        run = archive.pins.lineage.index
+        claim = Claim(run, query.parameters, found.progress, query.exam_id, query.vectors, query.boxes)
+        token = seal(claim, secret)
+    return {"coverage": _coverage(found.progress), "token": token, "query_boxes": dict(query.boxes)}
 
 
 def _coverage(progress: Progress) -> api.Coverage:
     return api.Coverage(
         share=progress.coverage,
-        pool=len(progress.states_P),
+        pool=len(progress.states),
         compared=progress.count(State.COMPARED),
         no_region=progress.count(State.NO_REGION),
         unusable=progress.count(State.SOURCE_UNREADABLE, State.SOURCE_CHANGED),

@@ -51,12 +51,12 @@ def seal(claim: Claim, secret: bytes) -> str:
         "exam_id": claim.exam_id,
         "vectors": [r.value for r in claim.vectors],
         "boxes": {r.value: b.model_dump() for r, b in claim.boxes.items()},
-        "pool": len(claim.progress.states_P),
+        "pool": len(claim.progress.states),
     }
     text = json.dumps(head).encode()
     arrays = [np.asarray(v, "<f4").tobytes() for v in claim.vectors.values()]
-    states, scores = claim.progress.states_P.astype("u1"), claim.progress.scores_P.astype("<f4")
-    body = zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, states, scores, *arrays]))
+    far = claim.progress.states.astype("u1").tobytes(), claim.progress.scores.astype("<f4").tobytes()
+    body = zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *far, *arrays]))
     return base64.urlsafe_b64encode(hmac.digest(secret, body, hashlib.sha256) + body).decode()
 
 
@@ -71,7 +71,7 @@ def unseal(token: str, secret: bytes) -> Claim | None:
         return None
     plain = zlib.decompress(body)
     start = 4 + int.from_bytes(plain[:4], "little")
-    head, pool = json.loads(plain[4:start]), 0
+    head = json.loads(plain[4:start])
     pool = head["pool"]
     states = np.frombuffer(plain, "u1", pool, start)
     scores = np.frombuffer(plain, "<f4", pool, start + pool)
