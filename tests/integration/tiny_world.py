@@ -73,7 +73,7 @@ def publish_detector(root: str, name: str, boxes: Mapping[Region, tuple[float, f
     storage.publish(root, storage.Manifest(name, RUN, "test", metrics={"digest": spec.digest}))
 
 
-def publish_encoder(root: str, run_id: str = RUN, seed: int = 0) -> str:
+def publish_encoder(root: str, run_id: str = RUN, seed: int = 0, fixed_batch: int = 8) -> str:
     """Publish the demo's two towers with random weights; return the digest."""
     import torch
 
@@ -81,13 +81,19 @@ def publish_encoder(root: str, run_id: str = RUN, seed: int = 0) -> str:
     from wristmir_ray.models.encoder import NAME, save_encoder
 
     torch.manual_seed(seed)
-    digest, files = save_encoder(root, run_id, build(EncoderConfig(init="random", fixed_batch=8)))
+    digest, files = save_encoder(root, run_id, build(EncoderConfig(init="random", fixed_batch=fixed_batch)))
     storage.publish(root, storage.Manifest(NAME, run_id, "test", files=files, metrics={"digest": digest}))
     return digest
 
 
-def make_world(folder: Path, exams: int = 12) -> World:
-    """Publish EXAMS, CAPTIONS, REGIONS, CROPS, both detectors and an encoder; the index is the caller's."""
+def make_world(folder: Path, exams: int = 12, sources: bool = False) -> World:
+    """Publish EXAMS, CAPTIONS, REGIONS, CROPS, both detectors and an encoder; the index is the caller's.
+
+    Args:
+        folder: where.
+        exams: how many.
+        sources: write their images, too, where EXAMS say.
+    """
     root = str(folder / "archive")
     publish_detector(root, ROI_DETECTOR, {Region.WRIST: (0.5, 0.5, 0.7, 0.9)})
     publish_detector(
@@ -99,13 +105,19 @@ def make_world(folder: Path, exams: int = 12) -> World:
     config = PreprocessConfig(root=root)
     locate = partial(
         extract_regions,
-        roi_detector=load_detector(root, ROI_DETECTOR),
-        bone_detector=load_detector(root, BONE_DETECTOR),
+        roi_detector=load_detector(root, ROI_DETECTOR, runtime=config.runtime),
+        bone_detector=load_detector(root, BONE_DETECTOR, runtime=config.runtime),
         config=config.regions,
     )
     images = {keys.digest("exam", str(i)): image(i) for i in range(exams)}
     found = {e: locate(decode(png, DecodeConfig()).gray) for e, png in images.items()}
-    publish_rows(root, EXAMS, [_exam(i, e) for i, e in enumerate(images)])
+    rows = [_exam(i, e) for i, e in enumerate(images)]
+    if sources:
+        for row, png in zip(rows, images.values(), strict=True):
+            row["source_uri"] = str(folder / str(row["source_uri"]))
+            row["pixel_id"] = decode(png, DecodeConfig()).pixel_id
+            Path(row["source_uri"]).write_bytes(png)
+    publish_rows(root, EXAMS, rows)
     publish_rows(root, CAPTIONS, [_caption(i, e, r) for i, e in enumerate(images) for r in Region])
     made = {
         "inputs": {EXAMS.name: RUN},

@@ -69,7 +69,7 @@ class Flights:
         finally:
             for name, flight in mine.items():
                 self._leave(name, flight)
-        landed = {n: f.landed.result() for n, f in mine.items() if f.landed.done()}
+        landed = {n: f.landed.result() for n, f in mine.items() if f.landed.done() and not f.landed.cancelled()}
         return [k if k is not None else landed.get(n) for n, k in zip(names, known, strict=True)]
 
     def figures(self) -> dict[str, float]:

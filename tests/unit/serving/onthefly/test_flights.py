@@ -41,6 +41,7 @@ class Works:
         self.sizes.append(len(sources))
         self.under_way += 1
         self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
         await self.may.wait()
         self.under_way -= 1
         if self.raises:
