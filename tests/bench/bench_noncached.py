@@ -1,8 +1,8 @@
 """Non-cached retrieval over HTTP against the paper's way: one candidate after the other (WristMIR App. F, Table 7).
 
 Pools of 100, 500 and 1,000 of 1,597 phantom wrists, a region each, so that every first answer is cold: whole
-wrists alone are stored. `ours` is a cold search of 100, from request to complete answer. The peers take the same candidates from
-the same files through the same functions, everything loaded before:
+wrists alone are stored. `ours` is a cold search of 100, from request to complete answer. The peers take the same
+candidates from the same files through the same functions, everything loaded before:
 
 - torch: one process, bones by the trainer's module and crops by the same encoder, both in eager PyTorch on all cores;
 - own: the archive's own back ends, and as many processes as cores, which take the next candidate as they are free.
