@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from wristmir_ray import storage
@@ -41,7 +42,7 @@ class Looker:
     """Cuts bones by the very functions that made the archive's crops.
 
     Args:
-        bones: the detector of the archive's bones, not shared by threads.
+        bones: the detector of the archive's bones.
         regions: of the archive's crops.
         decode: of the archive's images.
     """
@@ -51,13 +52,14 @@ class Looker:
         self._regions = regions
         self._decode = decode
         self._pool = ThreadPoolExecutor(FETCHES)
+        cv2.setNumThreads(1)  # replicas share the cores; threads of each would only wait for one another
 
     def fetch(self, sources: Sequence[Source]) -> list[bytes | State | None]:
         """Return each source's bytes, or why there are none; thread-safe."""
         return list(self._pool.map(_fetched, sources))
 
     def cut(self, sources: Sequence[Source], files: Sequence[bytes | State | None], region: Region) -> list[Cut]:
-        """Return each source's bone; not thread-safe."""
+        """Return each source's bone, one after the other."""
         return [
             self._cut(s, f, region) if isinstance(f, bytes) else Cut(f) for s, f in zip(sources, files, strict=True)
         ]
