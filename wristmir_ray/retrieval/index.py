@@ -16,7 +16,7 @@ from wristmir_ray.retrieval.layout import DEAD, DESCRIPTION, NAME, SOURCE, Descr
 from wristmir_ray.retrieval.local import local_folder
 from wristmir_ray.retrieval.query import Hit, Prepared, SearchAnswer, SearchRequest, best_score, box_of
 from wristmir_ray.retrieval.segment import Segment, metadata
-from wristmir_ray.search.merge import Part, gather, rank
+from wristmir_ray.search.merge import Mode, Part, gather, rank
 
 __all__ = ["NAME", "Hit", "Index", "SearchAnswer", "SearchRequest", "open_segments"]
 
@@ -124,7 +124,7 @@ class Index:
         """Return each request's answer, the same as it would get alone; several share a matrix product."""
         out: list[SearchAnswer] = []
         for start in range(0, len(requests), BATCH):
-            batch = [Prepared.of(self, r) for r in requests[start : start + BATCH]]
+            batch = [self._prepared(r) for r in requests[start : start + BATCH]]
             shared = [self._products(s, batch) if len(batch) > 1 else {} for s in self.segments]
             out += [self._answer(p, [rows.get(i) for rows in shared]) for i, p in enumerate(batch)]
         return out
@@ -156,6 +156,12 @@ class Index:
         merged = gather(parts, prepared.mode, prepared.ask.wanted, prepared.ask.one_a_patient)
         exactness = f"approximate({min(recalls):.4f})" if recalls else "certified" if bounded else "exact"
         return merged, exactness, ms, gallery
+
+    def _prepared(self, request: SearchRequest) -> Prepared:
+        prepared = Prepared.of(self, request)
+        if prepared.mode is not Mode.GLOBAL and request.region not in self.stored:
+            raise ValueError(f"the index stores no {request.region.words}: it is computed for a pool (`partial`)")
+        return prepared
 
     def _answer(self, prepared: Prepared, coarse: Sequence[np.ndarray | None]) -> SearchAnswer:
         part, exactness, ms, gallery = self.candidates(prepared, coarse)

@@ -93,10 +93,6 @@ class Prepared:
         for region, vector in vectors.items():
             if vector.shape != (index.dim,) or not abs(np.linalg.norm(vector) - 1) < NORM_TOLERANCE:
                 raise ValueError(f"the query's {region.words} vector must have unit norm and {index.dim} numbers")
-        if request.mode is Mode.REGION and request.region not in index.stored:
-            raise ValueError(
-                f"the index stores no {request.region.words}: it is computed for a pool, not for all exams"
-            )
         seen, local = (_float32(vectors.get(r)) for r in (Region.WRIST, request.region))
         mode, fallback = plan(request.mode, seen is not None, local is not None)
         wanted = request.pool if mode is Mode.TWO_STAGE else request.k

@@ -87,7 +87,7 @@ def request_of(index: Index, asked: dict[str, Any]) -> SearchRequest:
     return SearchRequest(vectors={r: vectors[r] for r in (Region.WRIST, asked["region"])}, **rest)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(asked=requests)
 def test_a_completed_answer_is_that_of_the_index_that_stores_the_region(
     both: tuple[Index, Index], asked: dict[str, Any]
@@ -108,7 +108,7 @@ def test_a_completed_answer_is_that_of_the_index_that_stores_the_region(
         assert [h.box is None for h in found.answer.hits] == lacks
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(asked=requests, most=st.integers(1, 7), forgets=st.booleans())
 def test_coverage_never_falls_and_ends_in_the_complete_answer(
     both: tuple[Index, Index], asked: dict[str, Any], most: int, forgets: bool
@@ -204,8 +204,9 @@ def test_other_requests_need_nothing_computed(both: tuple[Index, Index]) -> None
     )
     assert not is_computed(bare, whole)
     assert bare.search(whole).fallback == "query_region_not_found"
-    with pytest.raises(ValueError, match="computed for a pool"):
-        bare.search(request_of(full, {**by_vector, "mode": Mode.REGION}))
+    for mode in (Mode.REGION, Mode.TWO_STAGE):
+        with pytest.raises(ValueError, match="computed for a pool"):
+            bare.search(request_of(full, {**by_vector, "mode": mode}))
 
 
 def test_such_an_index_grows_and_is_compacted(tmp_path: Path) -> None:
