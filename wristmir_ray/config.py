@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -130,8 +130,9 @@ def load_config(cls: type[C], argv: Sequence[str], default_yaml: Path) -> C:
     known, rest = first.parse_known_args(list(argv))
     data = read_yaml(known.config)
     prog = f"python jobs/{default_yaml.stem}.py [--config FILE.yaml]"
+    shown = _with_defaults(cls, data) if {"-h", "--help"} & {*rest} else cls
     try:
-        source = CliSettingsSource[Any](cls, cli_parse_args=rest, cli_prog_name=prog, cli_exit_on_error=False)
+        source = CliSettingsSource[Any](shown, cli_parse_args=rest, cli_prog_name=prog, cli_exit_on_error=False)
         merged = _merge(data, source())
     except SettingsError as e:
         raise ConfigError(f"command line: {str(e).split(': ', 1)[-1]} (see --help)") from None
@@ -139,6 +140,19 @@ def load_config(cls: type[C], argv: Sequence[str], default_yaml: Path) -> C:
         return cls(**merged)
     except ValidationError as e:
         raise ConfigError(f"{known.config.name}: {describe(e)}") from None
+
+
+def _with_defaults(cls: type[C], data: dict[str, Any]) -> type[C]:
+    """Return the class as `--help` is to show it: what the YAML says are its defaults."""
+    try:
+        told = cls(**data)
+    except ValidationError:
+        return cls
+    fields: dict[str, Any] = {
+        name: (field.annotation, Field(getattr(told, name), description=field.description))
+        for name, field in cls.model_fields.items()
+    }
+    return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, **fields)
 
 
 def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class ErrorCode(StrEnum):
     """The header or the table names another body part, or the ends of radius and ulna are not in the image."""
     VIEW_NOT_PA = "view_not_pa"
     METADATA_CONFLICT = "metadata_conflict"
-    """Header, table and report disagree on the patient's side."""
+    """Header, table and report disagree on the patient's side, or two objects of one exam on its patient or side."""
     DUPLICATE_EXAM = "duplicate_exam"
     IDENTIFIED = "identified"
     """The de-identification gate found direct identifiers in the header: quarantine."""

@@ -32,6 +32,8 @@ class Summary:
     max_reject_share: float = 1.0
     facts: dict[str, Any] = field(default_factory=dict)
     """Further figures, e.g. mAP50 or reports per second."""
+    advice: tuple[str, ...] = ()
+    """What somebody should look at: a line each, with its mend."""
 
     @property
     def exit_code(self) -> int:
@@ -45,6 +47,7 @@ class Summary:
         lines.append(f"  rows {self.rows} (good {good}, resumed {self.resumed_rows})")
         lines += [f"  rejected {code}: {n}" for code, n in sorted(self.rejects.items())]
         lines += [f"  {name}: {value}" for name, value in self.facts.items() if not _nested(value)]
+        lines += [f"  warning: {line}" for line in self.advice]
         if self.exit_code:
             lines.append(f"  too many rejects: more than {self.max_reject_share:.0%} of rows (max_reject_share)")
         return "\n".join(lines)

@@ -3,7 +3,9 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import wraps
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled" if "RAY_ADDRESS" not in os.env
 
 import ray  # the authentication mode is read at import
 import ray.data
+from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 
 from wristmir_ray import storage
 from wristmir_ray.config import PoolConfig, RayConfig
@@ -31,6 +34,18 @@ MAX_BLOCKS = 4096
 
 _SECOND_TELLERS = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state")
 """Loggers of a stage's error, page by page, as a bug of Ray; it is raised on the driver all the same."""
+
+_ADVISER = "ray.data._internal.progress"
+"""Logger that says at every start how bars are turned on."""
+
+_FEWER_BLOCKS_THAN_WORKERS = (
+    "The minimum number of concurrent actors for .* but the operator only received",
+    "The maximum number of concurrent tasks for .* but the operator only received",
+)
+"""Warnings of a small archive, or of the last blocks of a resumed one: nothing is wrong with either."""
+
+_HANDED_OVER = {"_map_transformer_ref": "_map_transformer", "_data_context_ref": "data_context"}
+"""What Ray Data's actors are made of: attribute of the operator that refers to it -> attribute that holds it."""
 
 _WORKER_THREADS = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 _CONTEXT: dict[str, Any] = {
@@ -65,6 +80,10 @@ def connect(config: RayConfig) -> None:
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # a line a stage a second says nothing that bars do not
     for name in _SECOND_TELLERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger(_ADVISER).setLevel(logging.ERROR)
+    for message in _FEWER_BLOCKS_THAN_WORKERS:
+        warnings.filterwarnings("ignore", message, UserWarning)
+    _make_actors_by_value()
     bars = config.progress and sys.stderr.isatty()
     context = ray.data.DataContext.get_current()
     own = {"enable_progress_bars": bars, "execution_no_progress_timeout_s": config.no_progress_timeout_s}
@@ -72,6 +91,32 @@ def connect(config: RayConfig) -> None:
         if name not in type(context).__dataclass_fields__:
             raise ConfigError(f"this Ray's DataContext has no setting {name}; install the pinned ray==2.60.0")
         setattr(context, name, value)
+
+
+def _make_actors_by_value() -> None:
+    """Let Ray Data's actors be made from values, where it puts them into the object store and hands references over.
+
+    Ray Core says of every restartable actor with such a reference, as an error, that a restart fails once the object
+    is lost (ray#53727). A value stands in the actor's own specification; one above Ray's limit of 100 KB still goes
+    through the store, and is still told of.
+    """
+    start = ActorPoolMapOperator._start_actor
+    if hasattr(start, "__wrapped__"):
+        return
+
+    @wraps(start)
+    def by_value(self: Any, *args: Any, **kwargs: Any) -> Any:
+        held = vars(self)  # the references are cached properties, and live there
+        references = {name: held[name] for name in _HANDED_OVER if name in held}
+        held.update({name: getattr(self, value) for name, value in _HANDED_OVER.items()})
+        try:
+            return start(self, *args, **kwargs)
+        finally:
+            for name in _HANDED_OVER:
+                del held[name]
+            held.update(references)
+
+    ActorPoolMapOperator._start_actor = by_value
 
 
 def disconnect() -> None:

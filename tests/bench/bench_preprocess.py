@@ -28,7 +28,7 @@ PHANTOMS = max(1, EXAMS // 4)
 ROUNDS = 3
 PROFILED = 300
 STEPS_OF = {
-    "storage.py": ("read_bytes",),
+    "objects.py": ("read_bytes",),
     "decode.py": ("decode",),
     "letterbox.py": ("letterbox", "network_input"),
     "networks.py": ("run_padded",),

@@ -30,10 +30,19 @@ def _config_class(name: str, monkeypatch: pytest.MonkeyPatch) -> type:
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: p.name)
-def test_every_yaml_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_yaml_loads_and_help_shows_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = max((n for n in NAMES if path.stem.startswith(n)), key=len)
-    config = load_config(_config_class(name, monkeypatch), [], path)
+    cls = _config_class(name, monkeypatch)
+    config = load_config(cls, [], path)
     assert config.root
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        load_config(cls, ["--help"], path)
+    shown = capsys.readouterr().out
+    assert f"(default: {config.root})" in shown
+    assert "(required)" not in shown
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -100,6 +100,56 @@ def test_every_object_ends_as_one_row(tmp_path: Path) -> None:
     assert rows["0.png"]["report_id"] == reports[0]["report_id"]
 
 
+def test_a_plain_folder_is_a_first_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    for name, picture in {"a": samples.pixels(16), "b": samples.pixels(16)[::-1]}.items():
+        (tmp_path / "images" / f"{name}.png").write_bytes(samples.png(picture))
+    command = ["--images", str(tmp_path / "images"), "--root", str(tmp_path / "root"), "--fragment_rows", "4"]
+    assert ingest.main(command) == 3
+    said = capsys.readouterr().out
+    assert "rejected view_not_pa: 2" in said
+    assert "warning: 2 images are rejected since nothing names their view: --assume_view pa" in said
+    assert all("--assume_view pa" in r["error_message"] for r in _rows(str(tmp_path / "root")).values())
+    for _ in range(2):  # what is skipped says it again
+        assert ingest.main([*command, "--assume_view", "pa"]) == 0
+        said = capsys.readouterr().out
+        assert "exams_without_patient: 2" in said
+        assert said.count("warning: ") == said.count("warning: 2 good exams have no patient") == 1
+        assert "unmatched" not in said
+
+
+def test_tables_of_other_files_are_counted_and_told_of(tmp_path: Path) -> None:
+    _archive(tmp_path / "images")
+    config = _config(tmp_path)
+    summary = run(config)
+    counts = {n: summary.facts[n] for n in summary.facts if n.startswith(("metadata", "reports"))}
+    assert counts == {"metadata_rows": 5, "metadata_unmatched": 0, "reports_rows": 2, "reports_unmatched": 0}
+    assert not any("no row" in line for line in summary.advice)
+    (tmp_path / "metadata.csv").write_text("file,patient_id,accession,laterality,view\nSECRET-7,SECRET,,,\n")
+    (tmp_path / "reports.csv").write_text("accession,report\nSECRET-A9,Nobody's.\n,No study.\nSECRET-A8,\n")
+    summary = run(config)
+    counts = {n: summary.facts[n] for n in counts}
+    assert counts == {"metadata_rows": 1, "metadata_unmatched": 1, "reports_rows": 3, "reports_unmatched": 3}
+    assert sum("no row" in line for line in summary.advice) == 2
+    assert "SECRET" not in str(summary)
+
+
+def test_one_exam_under_two_patients(tmp_path: Path) -> None:
+    _archive(tmp_path / "images")
+    (tmp_path / "images" / "other.png").write_bytes((tmp_path / "images" / "0.png").read_bytes())
+    config = _config(tmp_path)
+    with (tmp_path / "metadata.csv").open("a") as f:
+        f.write("other.png,SECRET-P9,SECRET-A9,left,pa\n")
+    run(config)
+    rows = _rows(config.root)
+    assert [rows[n]["error"] for n in ("0.png", "copy.png", "other.png")] == [
+        None,
+        "duplicate_exam",
+        "metadata_conflict",
+    ]
+    assert "another patient or side" in rows["other.png"]["error_message"]
+
+
 def test_nothing_that_is_published_names_a_patient_or_the_key(tmp_path: Path) -> None:
     _archive(tmp_path / "images")
     config = _config(tmp_path)

@@ -63,6 +63,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(ExampleConfig, [], tmp_path / "nowhere.yaml")
 
 
+def test_help_shows_what_the_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("root: /elsewhere\nenhance: {tiles: 5}")
+    with pytest.raises(SystemExit) as e:
+        _load(tmp_path, "root: /there\nenhance: {clip_limit: 3.5}", "--help")
+    assert e.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for word in ("(default: /there)", "contrast limit (default: 3.5)", "tiles a side (default: 8)", "An example."):
+        assert word in told
+    with pytest.raises(SystemExit):
+        _load(tmp_path, "root: /there", "--config", str(other), "--help")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "(default: /elsewhere)" in told
+    assert "tiles a side (default: 5)" in told
+
+
+def test_help_is_there_where_the_file_lacks_a_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _load(tmp_path, "names: []", "--help")
+    assert "published (required)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_unknown_flag_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match=r"^command line: .*--nonsense 1 \(see --help\)$"):
         _load(tmp_path, "root: r", "--nonsense", "1")

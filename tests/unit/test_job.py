@@ -30,6 +30,11 @@ def test_a_run_prints_one_summary(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "rejected empty_file: 1" in out
 
 
+def test_advice_is_a_line_each(tmp_path: Path) -> None:
+    lines = str(Summary("example", {}, facts={"n": 1}, advice=("look here", "and there"))).splitlines()
+    assert lines[-2:] == ["  warning: look here", "  warning: and there"]
+
+
 def test_too_many_rejects_end_with_exit_code_3(tmp_path: Path) -> None:
     def run(config: JobConfig) -> Summary:
         return Summary("example", {}, rows=10, rejects={"empty_file": 3}, max_reject_share=0.2)

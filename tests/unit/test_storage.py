@@ -1,6 +1,7 @@
 """Publishing: on disk, and against a real S3 server process."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
         storage.write_bytes(str(tmp_path / "x"), b"data")
     assert list(tmp_path.iterdir()) == []

@@ -60,6 +60,13 @@ class DetectionConfig(JobConfig):
         description="share of the training exams whose hand or forearm alone, without the wrist, is shown to the wrist "
         "detector as a picture of none",
     )
+    pair_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the training exams that are shown to the wrist detector beside their mirror image, too, "
+        "as a picture of two wrists",
+    )
     roi: TargetConfig = TargetConfig(target="roi")
     bones: TargetConfig = TargetConfig(target="bones", image_size=224)
     decode: DecodeConfig = DecodeConfig()

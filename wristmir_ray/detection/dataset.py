@@ -18,6 +18,9 @@ from wristmir_ray.schemas import EXAMS, Table
 CLASSES: Mapping[Target, tuple[Region, ...]] = {"roi": (Region.WRIST,), "bones": BONES}
 """Each detector's classes, in the order of its scores."""
 
+EXTRA = ("empty", "pair")
+"""Further pictures, made from the exam's, that the wrist detector learns from."""
+
 _SAMPLE = pa.struct(
     [
         ("png", pa.binary()),
@@ -36,6 +39,7 @@ SAMPLES = Table(
             ("roi", _SAMPLE),
             ("bones", _SAMPLE),
             ("empty", _SAMPLE),
+            ("pair", _SAMPLE),
             ("error", pa.string()),
             ("error_stage", pa.string()),
             ("error_message", pa.string()),
@@ -43,8 +47,8 @@ SAMPLES = Table(
     ),
 )
 """A row is one exam as training sees it; never published. `boxes` is flat: centre x, centre y, width,
-height a box, as shares of the image's sides (the trainer's label format). `empty` shows no wrist, for the wrist
-detector's training."""
+height a box, as shares of the image's sides (the trainer's label format). `empty` shows no wrist, `pair`
+two: both are for the wrist detector's training."""
 
 
 def choose_exams(config: DetectionConfig) -> pa.Table:
@@ -119,9 +123,10 @@ def write_yolo(samples: pa.Table, target: Target, folder: Path) -> Path:
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
     for row in samples.to_pylist():
-        for name, sample in ((row["exam_id"], row[target]), (f"{row['exam_id']}-empty", row["empty"])):
-            if sample is not None and (sample is row[target] or target == "roi"):
-                _write_sample(folder, row["split"], name, sample)
+        made = {"": row[target], **({f"-{kind}": row[kind] for kind in EXTRA} if target == "roi" else {})}
+        for end, sample in made.items():
+            if sample is not None:
+                _write_sample(folder, row["split"], f"{row['exam_id']}{end}", sample)
     description = folder / "data.yaml"
     names = "\n".join(f"  {i}: {region}" for i, region in enumerate(CLASSES[target]))
     description.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames:\n{names}\n")

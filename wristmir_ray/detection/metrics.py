@@ -93,24 +93,43 @@ def best_of_each(found: Sequence[Sequence[Detection]]) -> list[list[Detection]]:
 
 
 def best_threshold(ranked: Ranked, low: float = 0.01, high: float = 0.9, some_absent: bool = False) -> float:
-    """Return a score with the highest F1, on the longest plateau of scores within NEAR_BEST of it.
+    """Return a score whose F1 is as good as the highest.
 
     A short training gives low scores, so that a fixed threshold would call good boxes missing. Images
-    of another kind than those of validation give lower scores too (children, where phantoms were learned), so
-    the plateau's lower end is taken, where images without the region have shown what a lower threshold lets
-    through. Where every image shows the region nothing has, and the plateau's geometric middle is taken.
+    of another kind than those of validation give lower scores too (children, where phantoms were learned). So the
+    lowest score is taken whose F1 is within one standard error of the highest, where images without the region have
+    shown what a lower threshold lets through: of a curve so flat, validation cannot tell where its top is. Where
+    every image shows the region nothing has, and it is the geometric middle of the longest plateau within NEAR_BEST.
 
     Args:
         ranked: the best detection of each image.
         low, high: the range of thresholds that are tried, in 100 equal ratios.
         some_absent: whether some of the images do not show the region.
+
+    References:
+        Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, §3.4.3 (one-standard-error rule).
     """
     tried = np.geomspace(low, high, 101)
     f1 = np.array([at_threshold(ranked, float(t))[2] for t in tried])
+    if some_absent:
+        error = f1_standard_error(ranked, float(tried[f1.argmax()]))
+        return float(tried[np.argmax(f1 >= f1.max() - error)])
     best = np.flatnonzero(f1 >= f1.max() - NEAR_BEST)
     plateaus = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
     longest = max(plateaus, key=len)
-    return float(tried[longest[0]] if some_absent else np.sqrt(tried[longest[0]] * tried[longest[-1]]))
+    return float(np.sqrt(tried[longest[0]] * tried[longest[-1]]))
+
+
+def f1_standard_error(ranked: Ranked, threshold: float) -> float:
+    """Return the standard error of F1 at a threshold: delta method, true and false ones as Poisson counts.
+
+    F1 = 2T / D with D = 2T + E, of T hits and E errors (false boxes and missed ones), so its standard error is
+    2 sqrt(T E (T + E)) / D^2; 0 without hits.
+    """
+    kept = ranked.scores >= threshold
+    hits = int(ranked.hits[kept].sum())
+    errors = int(kept.sum()) + ranked.num_truth - 2 * hits
+    return 2 * float(np.sqrt(hits * errors * (hits + errors))) / (2 * hits + errors) ** 2 if hits else 0.0
 
 
 def score(

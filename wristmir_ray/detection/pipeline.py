@@ -84,7 +84,7 @@ def _runs(config: DetectionConfig, targets: Mapping[str, TargetConfig]) -> dict[
     }
     shared = config.model_dump(mode="json", include={"seed", "train_images", "val_images", "decode", "iou_threshold"})
     cut = config.model_dump(mode="json", include={"enhance", "roi_margin", "roi_jitter"})
-    own = {"roi": {"empty_share": config.empty_share}, "bones": cut}
+    own = {"roi": {"empty_share": config.empty_share, "pair_share": config.pair_share}, "bones": cut}
     code = keys.code_version("detection", "imaging", "models/detector", "models/letterbox", "models/networks")
     out = {}
     for name, target in targets.items():

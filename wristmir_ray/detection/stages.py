@@ -9,9 +9,9 @@ import pyarrow as pa
 from wristmir_ray import keys
 from wristmir_ray.anatomy import Box, Region, Split
 from wristmir_ray.detection.config import DetectionConfig, Target
-from wristmir_ray.detection.dataset import CLASSES, SAMPLES
+from wristmir_ray.detection.dataset import CLASSES, EXTRA, SAMPLES
 from wristmir_ray.errors import reject_columns
-from wristmir_ray.imaging.crop import crop, crop_bounds, encode_png, resize_longer_side
+from wristmir_ray.imaging.crop import crop, crop_bounds, encode_png, resize, resize_longer_side
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.imaging.enhance import enhance
 from wristmir_ray.schemas import conform
@@ -20,6 +20,8 @@ from wristmir_ray.sources import read_source
 STAGE = "train_detector"
 LEAST_ROWS = 60
 """Of a hand or a forearm that is a picture at all."""
+PAIR_SMALLER, PAIR_GAP = 0.3, 0.15
+"""How much smaller one wrist of a pair may be, and how far apart they lie at most, shares of the other's image."""
 
 
 def prepare_samples(batch: pa.Table, *, config: DetectionConfig) -> pa.Table:
@@ -43,9 +45,10 @@ def _prepare(row: Mapping[str, Any], config: DetectionConfig) -> dict[str, Any]:
         made = {
             "roi": sample(gray, truth, "roi", config),
             "bones": bone_sample(gray, truth, config, rng),
-            "empty": empty_sample(gray, truth, config, rng) if row["split"] == Split.TRAIN else None,
         }
-        wanted = {*row["targets"], *(["empty"] if "roi" in row["targets"] else [])}
+        if row["split"] == Split.TRAIN:
+            made |= {"empty": empty_sample(gray, truth, config, rng), "pair": pair_sample(gray, truth, config, rng)}
+        wanted = {*row["targets"], *(EXTRA if "roi" in row["targets"] else [])}
         return {**key, **{name: value for name, value in made.items() if name in wanted}}
     except Exception as e:
         return {**key, **reject_columns(e, STAGE)}
@@ -101,6 +104,39 @@ def empty_sample(
         return None
     sides = [s for s in (gray[: int(wrist.y0_px)], gray[int(np.ceil(wrist.y1_px)) :]) if len(s) >= LEAST_ROWS]
     return sample(sides[int(upper * len(sides))], [], "roi", config) if sides else None
+
+
+def pair_sample(
+    gray: np.ndarray, truth: Sequence[tuple[Region, Box]], config: DetectionConfig, rng: np.random.Generator
+) -> dict[str, Any] | None:
+    """Return the exam beside its mirror image, as a picture of both wrists; None for exams not among `pair_share`.
+
+    The mirror image is smaller by up to PAIR_SMALLER, stands at any height, and on either side.
+
+    Args:
+        gray: uint8 (H, W), decoded.
+        truth: true boxes in its pixels.
+        config: `pair_share`, image size.
+        rng: chooses the exams, size, height, gap and side.
+    """
+    chosen, smaller, lower, gap, swap = rng.random(5)
+    wrist = next((box for region, box in truth if region == Region.WRIST), None)
+    if wrist is None or chosen >= config.pair_share:
+        return None
+    rows, cols = gray.shape
+    scale = 1 - PAIR_SMALLER * smaller
+    other = resize(gray[:, ::-1], max(1, round(scale * rows)), max(1, round(scale * cols)))
+    top, left = int(lower * (rows - other.shape[0])), cols + int(PAIR_GAP * gap * cols)
+    both = np.zeros((rows, left + other.shape[1]), np.uint8)
+    both[:, :cols] = gray
+    both[top : top + other.shape[0], left:] = other
+    sy, sx = other.shape[0] / rows, other.shape[1] / cols
+    second = Box((cols - wrist.x1_px) * sx, wrist.y0_px * sy, (cols - wrist.x0_px) * sx, wrist.y1_px * sy)
+    boxes = [wrist, second.shift(left, top)]
+    if swap < 0.5:  # the mirror image of a pair is a pair
+        both = both[:, ::-1]
+        boxes = [Box(both.shape[1] - b.x1_px, b.y0_px, both.shape[1] - b.x0_px, b.y1_px) for b in boxes]
+    return sample(both, [(Region.WRIST, b) for b in boxes], "roi", config)
 
 
 def jitter(box: Box, share: float, rng: np.random.Generator) -> Box:

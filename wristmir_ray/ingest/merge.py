@@ -18,6 +18,11 @@ MERGED = pa.schema([f for f in EXAMS.schema if f.name != "report_id"])
 AGE_TOLERANCE_YEARS = 1.0
 """A header's 009Y is any age from 9 to 10."""
 
+NO_VIEW = (
+    "neither table nor header names a view: --assume_view pa takes such images for PA, "
+    "or map the table's column of views (metadata.columns.view)"
+)
+
 _COMPARED = ("laterality", "view", "age_years", "sex")
 _UNREAD = {
     ErrorCode.VIEW_NOT_PA: "the table names another view",
@@ -83,7 +88,7 @@ def _reject(columns: dict[str, Column], unread: Column, conflicts: dict[str, Col
     other = pc.or_(pc.fill_null(pc.not_equal(columns["view"], View.PA.value), False), conflicts["view"])
     unknown = pc.is_null(columns["view"])
     _mark(columns, other, Reject(view_not_pa, "the table or header names another view").columns("merge"))
-    _mark(columns, unknown, Reject(view_not_pa, "the table or header names no view").columns("merge"))
+    _mark(columns, unknown, Reject(view_not_pa, NO_VIEW).columns("merge"))
     sides = Reject(ErrorCode.METADATA_CONFLICT, "table and header name different sides")
     _mark(columns, conflicts["laterality"], sides.columns("merge"))
 

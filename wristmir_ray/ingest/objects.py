@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,14 +28,21 @@ class Objects:
     rows: Spill
     digest: str
     """Of every key and whether it is to be read: another one, another run."""
+    metadata_rows: int
+    """Rows of the metadata table."""
+    metadata_unmatched: int
+    """Those that name none of the objects."""
 
 
-def find_objects(batches: Iterable[pa.Table], metadata: Spill, max_bytes: int, table: str, folder: str) -> Objects:
+def find_objects(
+    batches: Iterable[pa.Table], metadata: Spill, metadata_rows: int, max_bytes: int, table: str, folder: str
+) -> Objects:
     """Match an archive's objects with the rows of the metadata table.
 
     Args:
         batches: LISTING; an object may come twice.
         metadata: METADATA, sorted by place.
+        metadata_rows: rows of the table; for each of them a byte is kept in memory.
         max_bytes: larger objects are not read.
         table: the metadata table's path, for messages.
         folder: where spills are written.
@@ -48,12 +56,16 @@ def find_objects(batches: Iterable[pa.Table], metadata: Spill, max_bytes: int, t
         where = pa.array([place(uri) for uri in uris], pa.string()) if uris else batch["source_id"]
         placed.put(pa.table([where, *batch.columns], schema=PLACED))
     out = Spill(f"{folder}/objects", OBJECTS, "source_id")
+    matched = np.zeros(metadata_rows, bool)  # a row is looked for at two places, and may be found at both
     for part in key_ranges(max(placed.num_rows, metadata.num_rows)):
         listed = _distinct(placed.read(part)).drop_columns("place")
-        known = _known(listed["source_uri"].to_pylist(), metadata.read(part), table)
+        told = metadata.read(part)
+        found = _rows_of(listed["source_uri"].to_pylist(), told, table)
+        matched[told["row"].take(found.drop_null()).to_numpy()] = True
+        known = told.select(KNOWN.names).take(found)
         columns = [*listed.columns, *known.columns, _unread(listed["size"], known["view"], max_bytes)]
         out.put(pa.table(columns, schema=OBJECTS))
-    return Objects(out, _digest(out))
+    return Objects(out, _digest(out), metadata_rows, metadata_rows - int(matched.sum()))
 
 
 def _distinct(rows: pa.Table) -> pa.Table:
@@ -65,7 +77,8 @@ def _distinct(rows: pa.Table) -> pa.Table:
     return rows.filter(pa.concat_arrays([pa.array([True]), pc.invert(again)]))
 
 
-def _known(uris: list[str], metadata: pa.Table, table: str) -> pa.Table:
+def _rows_of(uris: list[str], metadata: pa.Table, table: str) -> pa.Array:
+    """Return for each address the place in `metadata` of the row that names it, null where none does."""
     place_of: dict[str, int] = {}
     numbers = metadata["row"].to_pylist()
     for i, name in enumerate(metadata["name"].to_pylist()):
@@ -73,7 +86,7 @@ def _known(uris: list[str], metadata: pa.Table, table: str) -> pa.Table:
         if numbers[earlier] != numbers[i]:
             pair = sorted((numbers[earlier] + 1, numbers[i] + 1))
             raise ConfigError(f"metadata.path {table} names a file twice (rows {pair[0]} and {pair[1]})")
-    return metadata.select(KNOWN.names).take(match(uris, place_of))
+    return match(uris, place_of)
 
 
 def _unread(size: pa.ChunkedArray, view: pa.ChunkedArray, max_bytes: int) -> pa.ChunkedArray:

@@ -16,6 +16,7 @@ from wristmir_ray import dicomweb, keys, raydata, storage, tablerun
 from wristmir_ray.errors import ErrorCode
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.ingest import exams, listing, qido, release, sidecar, stages, takeover
+from wristmir_ray.ingest.advice import advice
 from wristmir_ray.ingest.config import IngestConfig
 from wristmir_ray.ingest.objects import Objects, find_objects
 from wristmir_ray.ingest.tablefile import file_digest
@@ -68,6 +69,7 @@ def ingest(config: IngestConfig, key: bytes, decode: stages.Decode, found: Itera
         skipped=done.skipped and sources.skipped,
         resumed_rows=sources.resumed_rows,
         facts={"objects": objects.rows.num_rows, "taken_over": taken_over, "read": read, **done.facts},
+        advice=advice(config, done.facts),
     )
 
 
@@ -84,9 +86,9 @@ def _scratch(config: IngestConfig) -> Iterator[str]:
 def _objects(config: IngestConfig, key: bytes, folder: str, found: Iterable[listing.Found]) -> Objects:
     """Match the archive's objects with the metadata table."""
     metadata = Spill(f"{folder}/metadata", sidecar.METADATA, "place", "row")
-    sidecar.spill_metadata(config.metadata, key, metadata)
+    rows = sidecar.spill_metadata(config.metadata, key, metadata)
     max_bytes = config.max_file_mib * 2**20
-    return find_objects(listing.tables(found), metadata, max_bytes, str(config.metadata.path), folder)
+    return find_objects(listing.tables(found), metadata, rows, max_bytes, str(config.metadata.path), folder)
 
 
 def read_sources(config: IngestConfig, key: bytes, plan: takeover.Plan, decode: stages.Decode) -> tuple[Summary, int]:

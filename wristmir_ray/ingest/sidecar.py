@@ -36,14 +36,14 @@ TEXTS = pa.schema([("study_id", pa.string()), ("row", pa.int64()), ("text", pa.s
 """A row of the reports table."""
 
 
-def spill_metadata(config: MetadataConfig, key: bytes, rows: Spill) -> None:
-    """Put the metadata table into a spill of METADATA.
+def spill_metadata(config: MetadataConfig, key: bytes, rows: Spill) -> int:
+    """Put the metadata table into a spill of METADATA; return how many rows it has.
 
     Raises:
         ConfigError: the table cannot be read, or lacks a mapped column.
     """
     if not config.path:
-        return
+        return 0
     columns = {k: v for k, v in config.columns.model_dump().items() if v is not None}
     seen = 0
     for table in read_strings(config, columns, "metadata"):
@@ -54,6 +54,7 @@ def spill_metadata(config: MetadataConfig, key: bytes, rows: Spill) -> None:
         lead = [[p for p, _ in at], [names[i] for _, i in at], [seen + i for _, i in at]]
         rows.put(pa.table([*lead, *found.columns], schema=METADATA))
         seen += table.num_rows
+    return seen
 
 
 def _known(table: pa.Table, config: MetadataConfig, key: bytes) -> pa.Table:
@@ -98,14 +99,14 @@ def check_reports(config: ReportsConfig) -> None:
         next(read_strings(config, config.columns.model_dump(), "reports"), None)
 
 
-def spill_reports(config: ReportsConfig, key: bytes, rows: Spill) -> None:
-    """Put the reports table into a spill of TEXTS; rows without study or text are left out.
+def spill_reports(config: ReportsConfig, key: bytes, rows: Spill) -> int:
+    """Put the reports table into a spill of TEXTS, but for rows without study or text; return how many rows it has.
 
     Raises:
         ConfigError: the table cannot be read, or lacks a mapped column.
     """
     if not config.path:
-        return
+        return 0
     seen = 0
     for table in read_strings(config, config.columns.model_dump(), "reports"):
         pairs = zip(table["accession"].to_pylist(), table["text"].to_pylist(), strict=True)
@@ -120,6 +121,7 @@ def spill_reports(config: ReportsConfig, key: bytes, rows: Spill) -> None:
             )
         )
         seen += table.num_rows
+    return seen
 
 
 def whole_reports(rows: pa.Table) -> dict[str, str]:

@@ -34,7 +34,7 @@ def find_oddity(
     """Return why a picture is none of one upright wrist, or None where it is.
 
     1. `upside_down`: radius and ulna are uncertain, and surer by `surer` once the picture is turned by 180
-       degrees.
+       degrees: a wrist's forearm then.
     2. `no_wrist`: there is no box of one.
     3. `not_wrist`: there is one, but hardly a radius and an ulna in it: a hand, the middle of a forearm.
     4. `two_wrists`: apart from the first there is a box of another, and once the first is painted out, radius
@@ -49,7 +49,7 @@ def find_oddity(
     """
     if look.certainty < config.certain:
         turned = again(np.ascontiguousarray(gray[::-1, ::-1]), side)
-        if turned.certainty >= look.certainty + config.surer:
+        if turned.surest >= config.present and turned.certainty >= look.certainty + config.surer:
             return ErrorCode.UPSIDE_DOWN
     if look.wrist is None:
         return ErrorCode.NO_WRIST

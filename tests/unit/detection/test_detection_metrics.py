@@ -14,6 +14,7 @@ from wristmir_ray.detection.metrics import (
     average_precision,
     best_of_each,
     best_threshold,
+    f1_standard_error,
     rank,
     score,
     typical_score,
@@ -107,6 +108,25 @@ def test_a_plateau_may_lose_less_than_an_image() -> None:
     assert 0.999 < at_threshold(lost, 0.5)[2] < 1
     one_in_a_hundred = ranked([*[0.9] * 99, 0.3, *[0.2] * 3], [1] * 100 + [0] * 3, 100)
     assert 0.2 < best_threshold(one_in_a_hundred, some_absent=True) < 0.22
+
+
+def test_the_standard_error_of_f1_is_that_of_repeated_validations() -> None:
+    rng = np.random.default_rng(0)
+    hits, errors = rng.poisson(160, 20_000), rng.poisson(15, 20_000)
+    spread = np.std(2 * hits / (2 * hits + errors))
+    r = ranked([0.9] * 170, [1] * 160 + [0] * 10, 165)
+    assert f1_standard_error(r, 0.5) == pytest.approx(spread, rel=0.05)
+    assert f1_standard_error(r, 0.95) == 0
+
+
+def test_a_flat_curve_gives_its_lowest_score_whatever_single_images_say() -> None:
+    """From .1 to .4 F1 goes up and down by an image or two; its top, at .4, is no better than .1."""
+    scores = [*[0.8] * 160, 0.42, 0.4, *[0.38] * 2, 0.3, *[0.2] * 2, 0.15, 0.12, *[0.05] * 20]
+    hits = [*[1] * 160, 1, 1, 0, 0, 1, 0, 0, 1, 1, *[0] * 20]
+    flat = ranked(scores, hits, 175)
+    at = [at_threshold(flat, t)[2] for t in (0.04, 0.1, 0.4)]
+    assert at[2] > at[1] > at[2] - f1_standard_error(flat, 0.4) > at[0]
+    assert 0.05 < best_threshold(flat, some_absent=True) < 0.06
 
 
 def test_preprocess_takes_one_box_a_region() -> None:

@@ -13,9 +13,9 @@ from wristmir_ray import keys, storage
 from wristmir_ray.anatomy import Box, Region, Split
 from wristmir_ray.detection.config import DetectionConfig
 from wristmir_ray.detection.dataset import SAMPLES, choose_exams, images_and_truth, write_yolo
-from wristmir_ray.detection.stages import bone_sample, empty_sample, jitter, prepare_samples, sample
+from wristmir_ray.detection.stages import bone_sample, empty_sample, jitter, pair_sample, prepare_samples, sample
 from wristmir_ray.errors import ConfigError
-from wristmir_ray.imaging.crop import crop, decode_png, encode_png, resize_longer_side
+from wristmir_ray.imaging.crop import crop, decode_png, encode_png, resize, resize_longer_side
 from wristmir_ray.imaging.enhance import enhance
 from wristmir_ray.schemas import EXAMS, conform
 
@@ -89,8 +89,27 @@ def test_a_wrist_that_fills_the_image_leaves_no_picture_of_none() -> None:
     assert empty_sample(picture(), TRUTH[1:], config, np.random.default_rng(0)) is None
 
 
-def test_pictures_of_no_wrist_are_for_the_wrist_detector_in_training_alone(tmp_path: Path) -> None:
-    batch, config = exams_batch(tmp_path).slice(0, 1), CONFIG.with_(empty_share=1.0)
+def test_a_pair_shows_a_wrist_and_its_mirror_image_with_both_boxes() -> None:
+    gray = np.add.outer(np.arange(360) / 3, np.arange(240) / 2).astype(np.uint8)
+    config = CONFIG.with_(pair_share=0.5, roi={"target": "roi", "image_size": 640})
+    made = [m for m in (pair_sample(gray, TRUTH, config, np.random.default_rng(s)) for s in range(80)) if m]
+    assert 20 < len(made) < 60
+    assert all(m["classes"] == [0, 0] for m in made)
+    sides = set()
+    for m in made:
+        pixels = decode_png(m["png"])
+        first, second = in_pixels(m, *pixels.shape)
+        sides.add(first.x0_px < second.x0_px)
+        assert first.iou(second) == 0
+        assert 0.45 < second.area_px2 / first.area_px2 <= 1.01
+        seen = [resize(crop(pixels, box, 0), 60, 40).astype(float) for box in (first, second)]
+        assert np.abs(seen[0] - seen[1][:, ::-1]).max() < 8
+    assert sides == {True, False}
+    assert pair_sample(gray, TRUTH[1:], config.with_(pair_share=1.0), np.random.default_rng(0)) is None
+
+
+def test_pictures_of_no_wrist_and_of_two_are_for_the_wrist_detector_in_training_alone(tmp_path: Path) -> None:
+    batch, config = exams_batch(tmp_path).slice(0, 1), CONFIG.with_(empty_share=1.0, pair_share=1.0)
     val = batch.set_column(2, "split", pa.array(["val"]))
     made = pa.concat_tables([prepare_samples(b, config=config) for b in (batch, val)])
     written = {}
@@ -99,7 +118,7 @@ def test_pictures_of_no_wrist_are_for_the_wrist_detector_in_training_alone(tmp_p
         write_yolo(made, target, tmp_path / target)
         labels = sorted((tmp_path / target).rglob("*.txt"))
         written[target] = {f"{f.parent.name}/{f.stem}": f.read_text().count("\n") + bool(f.read_text()) for f in labels}
-    assert written["roi"] == {"train/good": 1, "train/good-empty": 0, "val/good": 1}
+    assert written["roi"] == {"train/good": 1, "train/good-empty": 0, "train/good-pair": 2, "val/good": 1}
     assert written["bones"] == {"train/good": 2, "val/good": 2}
 
 

@@ -22,7 +22,7 @@ KEY = b"sixteen and more bytes"
 def objects(images: str, known: Mapping[str, Mapping[str, Any]], folder: Path, max_bytes: int = 2**20) -> pa.Table:
     """OBJECTS of what is listed, with what a table says of each file name."""
     batches = listing.tables(listing.list_images(images))
-    rows = find_objects(batches, Spill(str(folder), METADATA, "place"), max_bytes, "", str(folder)).rows.read()
+    rows = find_objects(batches, Spill(str(folder), METADATA, "place"), 0, max_bytes, "", str(folder)).rows.read()
     told = [{**row, **known.get(Path(row["source_uri"]).name, {})} for row in rows.to_pylist()]
     return pa.Table.from_pylist(told, OBJECTS)
 

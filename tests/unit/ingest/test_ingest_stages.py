@@ -108,6 +108,8 @@ def test_views(tmp_path: Path, header: str, table: str | None, assume: View | No
     row = ingest(tmp_path, {"a": {"view": table}}, assume)["a"]
     assert row["error"] == error
     assert row["view"] == "pa" or error
+    if error:
+        assert ("--assume_view pa" in row["error_message"]) == ((header, table, assume) == ("", None, None))
     assert row["conflicts"] == (["view"] if (header, table) == ("LL", "pa") else [])
 
 

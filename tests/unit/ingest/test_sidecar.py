@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wristmir_ray import keys
+from wristmir_ray import keys, spill
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.ingest import sidecar, tablefile
 from wristmir_ray.ingest.config import MetadataColumns, MetadataConfig, ReportsConfig, ValueMaps
 from wristmir_ray.ingest.listing import LISTING
-from wristmir_ray.ingest.objects import find_objects
+from wristmir_ray.ingest.objects import Objects, find_objects
 from wristmir_ray.spill import Spill
 
 KEY = b"sixteen and more bytes"
@@ -35,12 +35,16 @@ ROWS = [
 ]
 
 
+def found(uris: list[str], config: MetadataConfig, folder: Path) -> Objects:
+    rows = Spill(str(folder / "metadata"), sidecar.METADATA, "place", "row")
+    count = sidecar.spill_metadata(config, KEY, rows)
+    listed = pa.table([[keys.digest(u) for u in uris], uris, [1] * len(uris)], schema=LISTING)
+    return find_objects([listed], rows, count, 10, str(config.path), str(folder))
+
+
 def match(uris: list[str], config: MetadataConfig, folder: Path) -> list[dict[str, Any]]:
     """What the table says of each address."""
-    rows = Spill(str(folder / "metadata"), sidecar.METADATA, "place", "row")
-    sidecar.spill_metadata(config, KEY, rows)
-    listed = pa.table([[keys.digest(u) for u in uris], uris, [1] * len(uris)], schema=LISTING)
-    objects = find_objects([listed], rows, 10, str(config.path), str(folder))
+    objects = found(uris, config, folder)
     known = {r["source_uri"]: {n: r[n] for n in sidecar.KNOWN.names} for r in objects.rows.read().to_pylist()}
     return [known[u] for u in uris]
 
@@ -115,6 +119,19 @@ def test_a_table_longer_than_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyP
     config = MetadataConfig(path=str(path), columns=MetadataColumns(file="name", patient_id="pid"))
     known = match([f"/x/{r['name']}" for r in rows], config, tmp_path)
     assert [k["patient_id"] for k in known] == [patient(r["pid"]) for r in rows]
+
+
+@pytest.mark.parametrize("range_rows", [2, 50_000])
+def test_rows_that_name_no_object_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, range_rows: int) -> None:
+    monkeypatch.setattr(spill, "RANGE_ROWS", range_rows)
+    names = ["a.png", "gone.png", "", "b", "deep/c.png", "other/d.png", "e"]
+    (tmp_path / "t.csv").write_text("name,side\n" + "".join(f"{n},L\n" for n in names))
+    config = MetadataConfig(path=str(tmp_path / "t.csv"), columns=MetadataColumns(file="name", laterality="side"))
+    uris = ["/x/a.png", "/x/a.png.dcm", "/x/b.dcm", "/y/b.png", "/deep/c.png", "/x/d.png", "/x/z.png"]
+    objects = found(uris, config, tmp_path)  # a.png names two files, which lie at two places
+    assert (objects.metadata_rows, objects.metadata_unmatched) == (7, 4)
+    without = found(uris, MetadataConfig(), tmp_path)
+    assert (without.metadata_rows, without.metadata_unmatched) == (0, 0)
 
 
 def test_no_table_knows_nothing(tmp_path: Path) -> None:

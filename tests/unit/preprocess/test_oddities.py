@@ -80,6 +80,17 @@ def test_fingers_that_point_down() -> None:
     assert code(wrist(upright=False)) == ErrorCode.UPSIDE_DOWN
 
 
+def test_what_is_no_wrist_either_way_is_not_upside_down() -> None:
+    """A lateral view, say: a little surer when it is turned, but never sure."""
+
+    class Doubtful(Forearms):
+        def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+            return [[Detection(d.region, d.box, d.score * 0.6) for d in found] for found in super().detect(images)]
+
+    found = extract_regions(wrist(upright=False), Wrists(), Doubtful(), CONFIG)
+    assert {r.error for r in found} == {ErrorCode.NOT_WRIST}
+
+
 def test_neither_radius_nor_ulna() -> None:
     assert code(wrist(), bare=True) == ErrorCode.NOT_WRIST
 

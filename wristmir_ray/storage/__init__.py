@@ -1,0 +1,52 @@
+"""Published runs on local disk and `s3://`: objects, runs, tables."""
+
+from wristmir_ray.storage.objects import (
+    check_root,
+    check_writable,
+    delete,
+    delete_tree,
+    exists,
+    failure,
+    filesystem,
+    is_s3,
+    join,
+    list_files,
+    read_bytes,
+    s3_client,
+    stamp,
+    total_bytes,
+    write_bytes,
+)
+from wristmir_ray.storage.runs import MANIFEST, POINTER, Manifest, find_run, point_to, publish, published, run_uri
+from wristmir_ray.storage.tables import KeyedReader, published_table, read_table, table_files, write_parquet
+
+__all__ = [
+    "MANIFEST",
+    "POINTER",
+    "KeyedReader",
+    "Manifest",
+    "check_root",
+    "check_writable",
+    "delete",
+    "delete_tree",
+    "exists",
+    "failure",
+    "filesystem",
+    "find_run",
+    "is_s3",
+    "join",
+    "list_files",
+    "point_to",
+    "publish",
+    "published",
+    "published_table",
+    "read_bytes",
+    "read_table",
+    "run_uri",
+    "s3_client",
+    "stamp",
+    "table_files",
+    "total_bytes",
+    "write_bytes",
+    "write_parquet",
+]
