@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.s3_server import BUCKET, empty_bucket
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Box
+from wristmir_ray.errors import StoreFailed
 from wristmir_ray.retrieval.unstored import Found, State
 from wristmir_ray.serving.onthefly import cache as module
 from wristmir_ray.serving.onthefly.cache import BYTES_A_ROW, Cache
@@ -83,7 +84,7 @@ def test_a_full_disk_costs_nothing_but_what_is_not_written(tmp_path: Path, monke
     cache = Cache(str(tmp_path), "m", DIM, ROOM)
 
     def full(*args: object) -> None:
-        raise storage.StoreFailed("no space left")
+        raise StoreFailed("no space left")
 
     cache.put("a", found(1))
     with monkeypatch.context() as m:
