@@ -61,7 +61,8 @@ class Flights:
         """
         names = [key_of(s, region) for s in sources]
         known = [self._known(name) for name in names]
-        mine = {n: self._join(n, s, region) for n, s, k in zip(names, sources, known, strict=True) if k is None}
+        unknown = {n: s for n, s, k in zip(names, sources, known, strict=True) if k is None}
+        mine = {n: self._join(n, s, region) for n, s in unknown.items()}
         self._pump()
         try:
             if mine:

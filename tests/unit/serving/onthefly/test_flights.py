@@ -110,6 +110,20 @@ def test_a_deadline_gives_what_is_there_and_ends_what_nobody_waits_for() -> None
     run(test())
 
 
+def test_images_that_are_the_same_are_computed_once_and_left_once() -> None:
+    async def test() -> None:
+        works = Works()
+        f = flights(works, rows=1, at_once=1)
+        twins = [source(0), source(1), source(2, pixel_id="p1")]
+        assert await f.find(twins, RADIUS, 0.01) == [None] * 3
+        assert f.figures()["under_way"] == 1
+        works.may.set()
+        assert all(await f.find(twins, RADIUS, 9))
+        assert sum(works.asked.values()) == 2
+
+    run(test())
+
+
 def test_one_who_leaves_takes_nothing_from_one_who_stays() -> None:
     async def test() -> None:
         works = Works()
