@@ -26,12 +26,12 @@ class Archive:
     Args:
         name: what the archive is called.
         index: the opened index.
-        crops: reads one exam's crops.
+        crops: reads one exam's crops; None: the index does not store every region, and crops are cut anew.
         pins: the runs behind both.
     """
 
     def __init__(
-        self, name: str, index: retrieval.Index, crops: KeyedReader, pins: Pins, known: Known | None = None
+        self, name: str, index: retrieval.Index, crops: KeyedReader | None, pins: Pins, known: Known | None = None
     ) -> None:
         self._name = name
         self.index = index
@@ -51,7 +51,7 @@ class Archive:
         started_with.check_same_models(pins)
         index = retrieval.Index.load(args.root, pins.lineage.index)
         index.check_encoder(started_with.encoder_digest)
-        crops = KeyedReader(args.root, CROPS, pins.crops)
+        crops = KeyedReader(args.root, CROPS, pins.crops) if len(index.stored) == len(Region) else None
         return cls(args.name, index, crops, pins, Known(index, settings.known_rows))
 
     def search(self, query: Query) -> api.SearchAnswer | api.Problem:
@@ -151,7 +151,7 @@ class Archive:
         """Return one region's crop as PNG; a problem where the exam or the region is not there."""
         if exam_id not in self.index:
             return problems.unknown_exam()
-        for row in self._crops.rows(exam_id):
+        for row in self._crops.rows(exam_id) if self._crops else ():
             if row["region"] == region and row["png"] is not None:
                 return bytes(row["png"])
         return problems.unknown_region()
