@@ -36,13 +36,14 @@ def measure() -> dict[str, Any]:
         return compare(world, Path(folder))
 
 
-def compare(world: World, folder: Path) -> dict[str, Any]:
-    """Return the figures of a world."""
+def compare(world: World, folder: Path, pools: tuple[int, ...] = tuple(PAPER_S)) -> dict[str, Any]:
+    """Return the figures of a world, by three pools, the smallest first."""
     from wristmir_ray.anatomy import BONES
     from wristmir_ray.retrieval.index import Index
 
     index = Index.load(world.root, world.bare)
-    regions = dict(zip(PAPER_S, BONES, strict=True))
+    regions = dict(zip(pools, BONES, strict=True))
+    first, last = pools[0], pools[-1]
     exam = _with_bones(Index.load(world.root, world.full))
     with served(world, folder) as service:
         _start_up(service, exam)
@@ -51,7 +52,7 @@ def compare(world: World, folder: Path) -> dict[str, Any]:
             ask = {"exam_id": exam, "region": region, "pool": pool}
             cold[pool] = _seconds(lambda a=ask: _complete(service, a))
             warm[pool], found[pool] = _median(service, ask)
-        late, falls = _by_deadline(service, {"exam_id": exam, "region": regions[100], "pool": 1000})
+        late, falls = _by_deadline(service, {"exam_id": exam, "region": regions[first], "pool": last})
         service.swap(world.full)
         full = {}
         for pool, region in regions.items():
@@ -59,17 +60,18 @@ def compare(world: World, folder: Path) -> dict[str, Any]:
             assert _shown(found[pool]) == _shown(wanted), "not the answer of the archive that stores all"
     loops = {pool: _loops(world, index, exam, pool, region) for pool, region in regions.items()}
     torch, own = ({p: s[i] for p, s in loops.items()} for i in (0, 1))
-    rows = {"paper": PAPER_S, "torch": torch, "own": own, "cold": cold, "warm": warm, "full": full}
+    paper = {p: PAPER_S.get(p, float("nan")) for p in pools}
+    rows = {"paper": paper, "torch": torch, "own": own, "cold": cold, "warm": warm, "full": full}
     return {
-        "ours": round(cold[100], 3),
-        "peer": round(torch[100], 3),
+        "ours": round(cold[first], 3),
+        "peer": round(torch[first], 3),
         "ratio": round(min(torch[p] / cold[p] for p in cold), 3),
         "own_ratio": round(min(own[p] / cold[p] for p in cold), 3),
         "warm_ratio": round(max(warm[p] / full[p] for p in warm), 3),
         "deadline_ratio": round(late, 3),
         "coverage_falls": falls,
-        "unit": "s a search of a pool of 100",
-        "fields": {f"pool {p}": {name: figures[p] for name, figures in rows.items()} for p in PAPER_S},
+        "unit": f"s a search of a pool of {first}",
+        "fields": {f"pool {p}": {name: figures[p] for name, figures in rows.items()} for p in pools},
     }
 
 
