@@ -5,9 +5,11 @@ wrists alone are stored. `ours` is a cold search of 100, from request to complet
 candidates from the same files through the same functions, everything loaded before:
 
 - torch: one process, bones by the trainer's module and crops by the same encoder, both in eager PyTorch on all cores;
-- own: the archive's own back ends, and as many processes as cores, which take the next candidate as they are free.
+- own: one process on the archive's own back ends, all cores for its networks;
+- bare: the same, a process a core instead, each of which takes the next candidate as it is free: what the service's
+  parts could come to if they cost nothing and met nobody, no cache, no deadline, no second request.
 
-Neither pads the encoder's batch. `warm` is the same search again, `full` that of the index which stores all
+None pads the encoder's batch. `warm` is the same search again, `full` that of the index which stores all
 regions, swapped in: medians of 30, their hits must be equal to the last bit. `deadline`: a cold pool of 1,000 in
 steps of a second; by how much its slowest step was late, and whether coverage ever fell.
 """
@@ -59,14 +61,15 @@ def compare(world: World, folder: Path, pools: tuple[int, ...] = tuple(PAPER_S))
             full[pool], wanted = _median(service, {"exam_id": exam, "region": region, "pool": pool})
             assert _shown(found[pool]) == _shown(wanted), "not the answer of the archive that stores all"
     loops = {pool: _loops(world, index, exam, pool, region) for pool, region in regions.items()}
-    torch, own = ({p: s[i] for p, s in loops.items()} for i in (0, 1))
+    torch, own, bare = ({p: s[i] for p, s in loops.items()} for i in range(3))
     paper = {p: PAPER_S.get(p, float("nan")) for p in pools}
-    rows = {"paper": paper, "torch": torch, "own": own, "cold": cold, "warm": warm, "full": full}
+    rows = {"paper": paper, "torch": torch, "own": own, "bare": bare, "cold": cold, "warm": warm, "full": full}
     return {
         "ours": round(cold[first], 3),
         "peer": round(torch[first], 3),
         "ratio": round(min(torch[p] / cold[p] for p in cold), 3),
         "own_ratio": round(min(own[p] / cold[p] for p in cold), 3),
+        "bare_ratio": round(min(bare[p] / cold[p] for p in cold), 3),
         "warm_ratio": round(max(warm[p] / full[p] for p in warm), 3),
         "deadline_ratio": round(late, 3),
         "coverage_falls": falls,
@@ -123,8 +126,8 @@ def _by_deadline(service: Service, ask: dict[str, Any]) -> tuple[float, int]:
     return max(took) / DEADLINE_S, sum(b < a for a, b in pairwise(shares))
 
 
-def _loops(world: World, index: Any, exam: str, pool: int, region: Any) -> tuple[float, float]:
-    """Return seconds of both loops over the pool's candidates."""
+def _loops(world: World, index: Any, exam: str, pool: int, region: Any) -> tuple[float, float, float]:
+    """Return seconds of the three loops over the pool's candidates."""
     from dataclasses import replace
 
     from wristmir_ray import storage
@@ -138,5 +141,5 @@ def _loops(world: World, index: Any, exam: str, pool: int, region: Any) -> tuple
     assert len(sources) == pool
     crops = storage.published(world.root, "crops").run_id
     cores = os.cpu_count() or 1
-    torch = many(Loop(world.root, crops, True, cores), sources, region, processes=1)
-    return torch, many(Loop(world.root, crops, False, 1), sources, region, cores)
+    torch, own, bare = (Loop(world.root, crops, *how) for how in ((True, cores), (False, cores), (False, 1)))
+    return tuple(many(loop, sources, region, n) for loop, n in ((torch, 1), (own, 1), (bare, cores)))

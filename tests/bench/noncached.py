@@ -128,12 +128,15 @@ class Loop:
 
         from wristmir_ray import storage
         from wristmir_ray.models.encoder import ClipEncoder, load_encoder
+        from wristmir_ray.models.networks import RuntimeConfig
         from wristmir_ray.serving.onthefly.look import load_looker
 
         torch.set_num_threads(self.threads)
-        looker = load_looker(self.root, self.crops)
+        made = storage.published(self.root, "crops", self.crops)
+        runtime = RuntimeConfig(**{**made.config["runtime"], "threads": self.threads})
+        looker = load_looker(self.root, self.crops, runtime)
         if self.torch:
-            looker._bones = _in_torch(storage.published(self.root, "crops", self.crops), self.threads)
+            looker._bones = _in_torch(made, self.threads)
         trained = load_encoder(self.root)
         single = ClipEncoder(replace(trained._clip, fixed_batch=None), trained.digest, "cpu")
 
