@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPO
-from wristmir_ray.serving.config import BatchSettings, SearchSettings, ServeArgs
+from wristmir_ray.serving.config import BatchSettings, BonesSettings, SearchSettings, ServeArgs
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,18 @@ def test_we_take_its_arguments(config: dict[str, Any], deployments: dict[str, di
     assert ServeArgs(**given) == ServeArgs(root=given["root"])
     assert BatchSettings(**deployments["Encode"]["user_config"]) == BatchSettings()
     assert SearchSettings(**deployments["Search"]["user_config"]) == SearchSettings()
+    assert BonesSettings(**deployments["Bones"]["user_config"]) == BonesSettings()
 
 
 def test_every_deployment_is_ours_and_bounded(deployments: dict[str, dict[str, Any]]) -> None:
-    assert set(deployments) == {"Ingress", "Extract", "Encode", "Search", "Images"}
-    for deployment in deployments.values():
-        assert deployment["num_replicas"] >= 1
+    assert set(deployments) == {"Ingress", "Extract", "Encode", "Search", "Bones", "Look", "Images"}
+    most = {n: d.get("num_replicas") or d["autoscaling_config"]["max_replicas"] for n, d in deployments.items()}
+    assert most["Bones"] == 1  # where requests for the same exam meet
+    for name, deployment in deployments.items():
+        assert most[name] >= 1
         assert deployment["max_ongoing_requests"] > 0
         assert deployment["max_queued_requests"] > 0
-    assert sum(d["ray_actor_options"]["num_cpus"] for d in deployments.values()) <= 2
+    assert sum(most[n] * d["ray_actor_options"]["num_cpus"] for n, d in deployments.items()) <= 2
+    bones = BonesSettings(**deployments["Bones"]["user_config"])
+    assert bones.at_once <= deployments["Look"]["max_queued_requests"]
     assert deployments["Encode"]["max_ongoing_requests"] >= 2 * BatchSettings().max_batch_size

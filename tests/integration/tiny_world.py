@@ -75,7 +75,7 @@ def publish_detector(root: str, name: str, boxes: Mapping[Region, tuple[float, f
     storage.publish(root, storage.Manifest(name, RUN, "test", metrics={"digest": spec.digest}))
 
 
-def publish_encoder(root: str, run_id: str = RUN, seed: int = 0) -> str:
+def publish_encoder(root: str, run_id: str = RUN, seed: int = 0, fixed_batch: int = 8) -> str:
     """Publish the demo's two towers with random weights; return the digest."""
     import torch
 
@@ -83,13 +83,18 @@ def publish_encoder(root: str, run_id: str = RUN, seed: int = 0) -> str:
     from wristmir_ray.models.encoder import NAME, save_encoder
 
     torch.manual_seed(seed)
-    digest, files = save_encoder(root, run_id, build(EncoderConfig(init="random", fixed_batch=8)))
+    digest, files = save_encoder(root, run_id, build(EncoderConfig(init="random", fixed_batch=fixed_batch)))
     storage.publish(root, storage.Manifest(NAME, run_id, "test", files=files, metrics={"digest": digest}))
     return digest
 
 
 def make_world(folder: Path, exams: int = 12) -> World:
-    """Publish EXAMS, CAPTIONS, REGIONS, CROPS, both detectors and an encoder; the index is the caller's."""
+    """Publish EXAMS, CAPTIONS, REGIONS, CROPS, both detectors and an encoder; the index is the caller's.
+
+    Args:
+        folder: where.
+        exams: how many.
+    """
     root = str(folder / "archive")
     publish_detector(root, ROI_DETECTOR, {Region.WRIST: (0.5, 0.5, 0.7, 0.9)})
     publish_detector(
@@ -101,8 +106,8 @@ def make_world(folder: Path, exams: int = 12) -> World:
     config = PreprocessConfig(root=root)
     locate = partial(
         extract_regions,
-        roi_detector=load_detector(root, ROI_DETECTOR),
-        bone_detector=load_detector(root, BONE_DETECTOR),
+        roi_detector=load_detector(root, ROI_DETECTOR, runtime=config.runtime),
+        bone_detector=load_detector(root, BONE_DETECTOR, runtime=config.runtime),
         config=config.regions,
     )
     images = {keys.digest("exam", str(i)): image(i) for i in range(exams)}

@@ -133,8 +133,8 @@ def read_output(boxes: np.ndarray, scores: np.ndarray, spec: DetectorSpec, rows:
         candidates = np.flatnonzero(of_class >= lowest)
         top = candidates[np.argsort(-of_class[candidates], kind="stable")[:MAX_CANDIDATES]]
         kept = top[suppress(boxes[top], of_class[top], spec.iou_threshold)]
-        for i in kept:
-            box = Box(*(float(v) for v in boxes[i])).clip(rows, cols)
+        for i in kept:  # float32, as tables keep boxes: what is cut by a stored box is cut alike to the pixel
+            box = Box(*(float(v) for v in boxes[i].astype(np.float32))).clip(rows, cols)
             if box.width_px > 0 and box.height_px > 0:
                 found.append(Detection(region, box, float(of_class[i])))
     return sorted(found, key=lambda d: -d.score)

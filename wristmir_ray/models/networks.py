@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, Self
 
@@ -47,7 +48,7 @@ EXACT = RuntimeConfig(backend="onnxruntime", precision="float32")
 
 
 class Network(Protocol):
-    """A network at one batch size."""
+    """A network at one batch size; threads may share it."""
 
     def __call__(self, squares: np.ndarray) -> np.ndarray:
         """Return float32 (B, ...) of float32 (B, 3, S, S) in [0, 1]; B is the batch size it was opened with."""
@@ -93,8 +94,11 @@ def _openvino(model: bytes, shape: tuple[int, ...], runtime: RuntimeConfig) -> N
     }
     request: Any = core.compile_model(graph, "CPU", settings).create_infer_request()
 
+    alone = threading.Lock()  # a second thread's call would write into the memory that the first one is to read
+
     def run(squares: np.ndarray) -> np.ndarray:
-        return np.array(request.infer({0: squares})[0])  # a copy: the request's own memory is used again
+        with alone:
+            return np.array(request.infer({0: squares})[0])  # a copy: the request's own memory is used again
 
     return run
 

@@ -68,13 +68,37 @@ def look_at(
         return _cut_wrist(gray, [d for d in _sizable(found) if d.region == Region.WRIST], config)
 
     def choose(look: Look, found: Sequence[Detection], side: Side | None) -> Look:
-        bones = choose_bones(_sizable(found), config, side)
-        sure = [bones[r].score / bone_detector.typical_scores[r] if r in bones else 0.0 for r in _FOREARM]
-        return replace(look, bones=bones, certainty=sum(sure) / len(sure), surest=max(sure))
+        return _with_bones(look, found, side, bone_detector, config)
 
     looks = list(each(cut, grays, roi_detector.detect(grays)))
     found = iter(bone_detector.detect([look.roi for look in looks if look.roi is not None]))
     return list(each(choose, looks, [next(found) if look.wrists else [] for look in looks], sides))
+
+
+def look_inside(gray: np.ndarray, wrist: Box, side: Side | None, bone_detector: Detector, config: RegionConfig) -> Look:
+    """Return the look at a radiograph whose wrist is known: nothing is looked for but its bones.
+
+    Args:
+        gray: uint8 (H, W).
+        wrist: as `look_at` found it, and as REGIONS keep it.
+        side: of the wrist, where known.
+        bone_detector: finds bones in the enhanced wrist.
+        config: margins, enhancement, what is plausible.
+
+    Raises:
+        ValueError: the box lies outside the image.
+    """
+    look = _cut_wrist(gray, [Detection(Region.WRIST, wrist, 1.0)], config)
+    assert look.roi is not None
+    return _with_bones(look, bone_detector.detect([look.roi])[0], side, bone_detector, config)
+
+
+def _with_bones(
+    look: Look, found: Sequence[Detection], side: Side | None, bone_detector: Detector, config: RegionConfig
+) -> Look:
+    bones = choose_bones(_sizable(found), config, side)
+    sure = [bones[r].score / bone_detector.typical_scores[r] if r in bones else 0.0 for r in _FOREARM]
+    return replace(look, bones=bones, certainty=sum(sure) / len(sure), surest=max(sure))
 
 
 def _cut_wrist(gray: np.ndarray, wrists: Sequence[Detection], config: RegionConfig) -> Look:

@@ -11,7 +11,7 @@ from wristmir_ray.errors import ErrorCode
 from wristmir_ray.imaging.crop import crop, pad_square, resize_longer_side
 from wristmir_ray.models.detector import Detector
 from wristmir_ray.preprocess.config import RegionConfig
-from wristmir_ray.preprocess.looking import Each, Look, look_at
+from wristmir_ray.preprocess.looking import Each, Look, look_at, look_inside
 from wristmir_ray.preprocess.oddities import find_oddity
 
 
@@ -55,6 +55,31 @@ def extract_regions(
         WristMIR §2.2, Fig. 1a.
     """
     return extract_batch([gray], [side], roi_detector, bone_detector, config)[0]
+
+
+def extract_bones(
+    gray: np.ndarray, wrist: Box, bone_detector: Detector, config: RegionConfig, side: Side | None = None
+) -> list[RegionCrop]:
+    """Return what `extract_regions` gave of a radiograph that was no oddity, from its stored wrist box on.
+
+    Bones, boxes and pixels are the same to the last bit: the box that detection reports is float32, as it is
+    stored, and everything after it is the same code.
+
+    Args:
+        gray: uint8 (H, W) as `imaging.decode` gives it.
+        wrist: as `extract_regions` found it.
+        bone_detector, config, side: as in `extract_regions`.
+
+    Returns:
+        Four entries, in the order of `Region`; a bone that was not found says `no_region`.
+
+    Raises:
+        ValueError: the box lies outside the image: it is of another one.
+
+    References:
+        WristMIR App. F, non-cached archives.
+    """
+    return _four(look_inside(gray, wrist, side, bone_detector, config), None, config)
 
 
 def extract_batch(

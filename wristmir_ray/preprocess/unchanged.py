@@ -28,7 +28,7 @@ def unchanged_exams(root: str, exams_run: str) -> StillGood:
     """
 
     def rows(earlier: storage.Manifest) -> Iterable[pa.Table]:
-        if (storage.find_run(root, CROPS.name, earlier.run_id)) is None:
+        if storage.find_run(root, CROPS.name, earlier.run_id) is None or not _has_files(root, earlier.run_id):
             return
         before = _exams(root, earlier.inputs[EXAMS.name], _SHAPED_BY)
         now = _exams(root, exams_run, [*_SHAPED_BY, "split"])
@@ -42,6 +42,16 @@ def unchanged_exams(root: str, exams_run: str) -> StillGood:
             yield conform(_whole_exams(boxes, crops, same), PREPROCESSED)
 
     return rows
+
+
+def _has_files(root: str, run_id: str) -> bool:
+    """Return whether a run's files are all there: those of a non-cached archive may be deleted once it is indexed."""
+    runs = [storage.published_table(root, table, run_id) for table in (REGIONS, CROPS)]
+    try:
+        storage.total_bytes([file for run in runs for file in storage.table_files(root, run)])
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _exams(root: str, run_id: str, columns: list[str]) -> pa.Table:

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wristmir_ray.anatomy import Region
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.layout import SOURCE
 from wristmir_ray.retrieval.writing import Vectors
@@ -65,7 +64,7 @@ def difference(index: Index, exams: pa.Table, vectors: Vectors) -> Change:
         here = np.flatnonzero(np.asarray(pc.is_valid(at)) & segment.live)
         there = np.asarray(at.take(pa.array(here)), np.int64)
         equal = _same_metadata(segment.exams.take(pa.array(here)), exams.take(pa.array(there)))
-        for region in Region:
+        for region in vectors:
             equal &= _same_rows(segment.vectors[region], here, vectors[region], there)
         same[there[equal]] = True
         stays = np.zeros(len(segment.ids), bool)
@@ -82,7 +81,7 @@ def compacted(index: Index) -> tuple[pa.Table, Vectors]:
     table = pa.concat_tables(tables, promote_options="permissive")
     order = np.argsort(np.concatenate([s.ids[rows] for s, rows in zip(index.segments, live, strict=True)]))
     vectors = {}
-    for region in Region:
+    for region in index.stored:
         parts = [s.vectors[region][rows] for s, rows in zip(index.segments, live, strict=True)]
         vectors[region] = np.concatenate(parts)[order]
     return table.take(pa.array(order)).combine_chunks(), vectors

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from wristmir_ray.anatomy import Split
+from wristmir_ray.anatomy import BONES, Region, Split
 from wristmir_ray.config import JobConfig, PoolConfig, Section
 from wristmir_ray.models.config import EncoderConfig
 
@@ -38,6 +38,11 @@ class RetrievalConfig(JobConfig):
     """Embed every crop and publish the index."""
 
     splits: list[Split] = Field(list(Split), description="whose exams are indexed; all for service, some for studies")
+    regions: list[Region] = Field(
+        list(BONES),
+        description="bones whose vectors are stored beside whole wrists; the service computes the others when they are "
+        "asked for, from the sources. [] = a non-cached archive (App. F)",
+    )
     encoder: EncoderConfig | None = Field(
         None,
         description="null = the published encoder; else this one is published first, as it is, without training: "
@@ -49,3 +54,8 @@ class RetrievalConfig(JobConfig):
     max_dead_share: float = Field(0.2, ge=0, le=1, description="a larger share of dead rows: likewise")
     compact: bool = Field(False, description="only write the published index as one segment; embeds nothing")
     embed: PoolConfig = PoolConfig(batch_size=64)
+
+    @property
+    def stored(self) -> list[Region]:
+        """Regions whose vectors the index holds, in the order of `Region`: whole wrists always."""
+        return [r for r in Region if r is Region.WRIST or r in self.regions]

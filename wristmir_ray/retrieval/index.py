@@ -16,7 +16,7 @@ from wristmir_ray.retrieval.layout import DEAD, DESCRIPTION, NAME, SOURCE, Descr
 from wristmir_ray.retrieval.local import local_folder
 from wristmir_ray.retrieval.query import Hit, Prepared, SearchAnswer, SearchRequest, best_score, box_of
 from wristmir_ray.retrieval.segment import Segment, metadata
-from wristmir_ray.search.merge import Part, gather, rank
+from wristmir_ray.search.merge import Mode, Part, gather, rank
 
 __all__ = ["NAME", "Hit", "Index", "SearchAnswer", "SearchRequest", "open_segments"]
 
@@ -39,6 +39,8 @@ class Index:
         self.segments = list(segments)
         self.dim = description.dim
         self.encoder_digest = description.encoder_digest
+        self.stored = [r for r in Region if r.value in description.regions]
+        """Regions whose vectors it holds; the others are computed when they are asked for (`unstored`)."""
 
     @classmethod
     def load(cls, root: str, run_id: str | None = None) -> "Index":
@@ -89,7 +91,8 @@ class Index:
         Raises:
             KeyError: no such exam.
         """
-        segment, row = self._place(exam_id)
+        n, row = self.place(exam_id)
+        segment = self.segments[n]
         return np.array(segment.vectors[region][row]) if segment.found[region][row] else None
 
     def found(self) -> dict[Region, int]:
@@ -98,8 +101,8 @@ class Index:
 
     def exam(self, exam_id: str) -> dict[str, Any]:
         """Return an exam's metadata row; KeyError where there is none."""
-        segment, row = self._place(exam_id)
-        return metadata(segment, np.array([row]))[0]
+        n, row = self.place(exam_id)
+        return metadata(self.segments[n], np.array([row]))[0]
 
     def box(self, exam_id: str, region: Region) -> Box | None:
         """Return where a region lies in the exam's source image, or None where it was not found."""
@@ -121,7 +124,7 @@ class Index:
         """Return each request's answer, the same as it would get alone; several share a matrix product."""
         out: list[SearchAnswer] = []
         for start in range(0, len(requests), BATCH):
-            batch = [Prepared.of(self, r) for r in requests[start : start + BATCH]]
+            batch = [self._prepared(r) for r in requests[start : start + BATCH]]
             shared = [self._products(s, batch) if len(batch) > 1 else {} for s in self.segments]
             out += [self._answer(p, [rows.get(i) for rows in shared]) for i, p in enumerate(batch)]
         return out
@@ -154,6 +157,12 @@ class Index:
         exactness = f"approximate({min(recalls):.4f})" if recalls else "certified" if bounded else "exact"
         return merged, exactness, ms, gallery
 
+    def _prepared(self, request: SearchRequest) -> Prepared:
+        prepared = Prepared.of(self, request)
+        if prepared.mode is not Mode.GLOBAL and request.region not in self.stored:
+            raise ValueError(f"the index stores no {request.region.words}: it is computed for a pool (`partial`)")
+        return prepared
+
     def _answer(self, prepared: Prepared, coarse: Sequence[np.ndarray | None]) -> SearchAnswer:
         part, exactness, ms, gallery = self.candidates(prepared, coarse)
         started = time.perf_counter()
@@ -164,7 +173,7 @@ class Index:
         if unlike:
             hits, ranked = hits.take(np.arange(0)), type(ranked)(ranked.at[:0], ranked.stage1_ranks[:0])
         merged = time.perf_counter()
-        found = self._hits(request.region, hits, ranked.stage1_ranks)
+        found = self.hits(request.region, hits, ranked.stage1_ranks)
         ms["rerank"], ms["metadata"] = 1e3 * (merged - started), 1e3 * (time.perf_counter() - merged)
         return SearchAnswer(found, exactness, prepared.fallback, gallery, ms, unlike)
 
@@ -183,7 +192,8 @@ class Index:
         threshold = self.description.thresholds.get(f"{prepared.mode.value}/{prepared.request.region.value}")
         return threshold is not None and score < threshold
 
-    def _hits(self, region: Region, part: Part, stage1_ranks: np.ndarray) -> list[Hit]:
+    def hits(self, region: Region, part: Part, stage1_ranks: np.ndarray) -> list[Hit]:
+        """Return ranked candidates with their metadata, best first."""
         exams: dict[tuple[int, int], dict[str, Any]] = {}
         for n in np.unique(part.places[:, 0]).tolist():
             rows = part.places[part.places[:, 0] == n, 1]
@@ -206,11 +216,12 @@ class Index:
             )
         return out
 
-    def _place(self, exam_id: str) -> tuple[Segment, int]:
-        for segment in self.segments:
+    def place(self, exam_id: str) -> tuple[int, int]:
+        """Return segment and row of an exam; KeyError where there is none."""
+        for n, segment in enumerate(self.segments):
             row = segment.row(exam_id)
             if row is not None:
-                return segment, row
+                return n, row
         raise KeyError(exam_id)
 
 

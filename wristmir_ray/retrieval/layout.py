@@ -4,7 +4,8 @@
     index/runs/<run>/index.json          `Description`: the segments, oldest first, and what calibrates them
     index/runs/<run>/dead.npz            segment -> rows of it that this run has deleted or replaced
     index/runs/<run>/exams.parquet       the run's own segment, where it adds rows: metadata by exam_id,
-    index/runs/<run>/<region>.npy          (N, D) float32, NaN rows where the region was not found,
+    index/runs/<run>/<region>.npy          (N, D) float32, NaN rows where the region was not found; no file for a
+                                           region that is not stored,
     index/runs/<run>/found.npy             (regions, N) bool,
     index/runs/<run>/<region>.axes.npy     with .leading.npy and .rest.npy: codes of the certified scan,
     index/runs/<run>/<region>.faiss        or an approximate index
@@ -18,6 +19,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from wristmir_ray.anatomy import Region
 
 NAME = "index"
 LAYOUT = 2
@@ -52,6 +55,8 @@ class Description:
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Run -> lineage of the exams that it indexed: encoder, detectors, mining."""
     alpha: float = 0.0
+    regions: list[str] = field(default_factory=lambda: [r.value for r in Region])
+    """Whose vectors the segments hold; those of the others are computed when they are asked for."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """`<mode>/<region>` -> best score below which an answer is called without similar case."""
     layout: int = LAYOUT

@@ -23,6 +23,7 @@ from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import NAME, Index
 from wristmir_ray.retrieval.publishing import compact, publish_index, published_index, same_making
 from wristmir_ray.retrieval.stages import EmbedCrops, add_crop_id, drop_crop_id, keyed_embeddings
+from wristmir_ray.retrieval.unstored import SOURCE_COLUMNS
 from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings, vectors
 
 JOB = "build_index"
@@ -128,7 +129,7 @@ def _embed_run(config: RetrievalConfig, crops_run: str, encoder_run: str) -> tab
     return tablerun.TableRun(
         job="embed",
         config=config,
-        settings={"splits": config.splits},
+        settings={"splits": config.splits, "regions": config.stored},
         code=keys.code_version("retrieval/stages", "models", "imaging"),
         inputs={CROPS.name: crops_run},
         models={"encoder": encoder_run},
@@ -157,21 +158,22 @@ def _summary(
 def _crops(config: RetrievalConfig, run_id: str) -> ray.data.Dataset:
     columns = ["exam_id", "region", "png", "split"]
     crops = raydata.read(config.root, CROPS, run_id, columns)
-    return crops.map_batches(
-        _of_splits, fn_kwargs={"splits": [s.value for s in config.splits]}, batch_format="pyarrow", batch_size=None
-    )
+    wanted = {"split": [s.value for s in config.splits], "region": [r.value for r in config.stored]}
+    return crops.map_batches(_wanted, fn_kwargs={"wanted": wanted}, batch_format="pyarrow", batch_size=None)
 
 
-def _of_splits(batch: pa.Table, splits: list[str]) -> pa.Table:
-    return add_crop_id(batch.filter(pc.is_in(batch["split"], value_set=pa.array(splits))))
+def _wanted(batch: pa.Table, wanted: dict[str, list[str]]) -> pa.Table:
+    for column, values in wanted.items():
+        batch = batch.filter(pc.is_in(batch[column], value_set=pa.array(values)))
+    return add_crop_id(batch)
 
 
 def _publish_index(
     config: RetrievalConfig, planned: storage.Manifest, model: Encoder, started: float
 ) -> storage.Manifest:
     rows = storage.read_table(config.root, embeddings(model.dim), planned.inputs[EMBEDDINGS])
-    exams = _metadata(config.root, planned.inputs, rows)
-    arrays = {r: _dense(rows, r, exams["exam_id"], model.dim) for r in Region}
+    exams = _metadata(config.root, planned.inputs, rows, config.stored)
+    arrays = {r: _dense(rows, r, exams["exam_id"], model.dim) for r in config.stored}
     manifest = replace(planned, seconds=time.monotonic() - started)
     parent = published_index(config.root) if config.update else None
     if parent and parent.encoder_digest == model.digest and same_making(config.root, parent.run, planned, [CROPS.name]):
@@ -190,12 +192,16 @@ def _small(config: RetrievalConfig, parent: Index, changed: Change) -> bool:
     return few and left > 0 and changed.deaths <= config.max_dead_share * stored
 
 
-def _metadata(root: str, runs: dict[str, str], rows: pa.Table) -> pa.Table:
-    """Return one row an embedded exam: EXAMS' columns, and by region box, caption and labels."""
+def _metadata(root: str, runs: dict[str, str], rows: pa.Table, stored: list[Region]) -> pa.Table:
+    """Return one row an embedded exam: EXAMS' columns, and by region box, caption and labels.
+
+    Where regions are not stored, whoever computes them needs the source, too.
+    """
     known = pc.unique(rows["exam_id"])
     if not len(known):
         raise ConfigError("no crop was embedded: there is nothing to index; look at the rejects of preprocess")
     wanted = ["exam_id", "patient_id", "laterality", "view", "age_years", "sex", "study_date", "split"]
+    wanted += SOURCE_COLUMNS if len(stored) < len(Region) else []
     exams = storage.read_table(root, EXAMS, runs[EXAMS.name], wanted)
     exams = exams.filter(pc.is_in(exams["exam_id"], value_set=known)).sort_by("exam_id")
     if not exams.num_rows:
@@ -213,7 +219,8 @@ def _metadata(root: str, runs: dict[str, str], rows: pa.Table) -> pa.Table:
         else CAPTIONS.schema.empty_table()
     )
     for region in Region:
-        exams = exams.append_column(f"{region.value}_box", _aligned(boxes, region, ids, "box"))
+        found = boxes if region in stored else boxes.slice(0, 0)
+        exams = exams.append_column(f"{region.value}_box", _aligned(found, region, ids, "box"))
         for column in ("caption", "presence", "fracture_type", "healing"):
             exams = exams.append_column(f"{region.value}_{column}", _aligned(labels, region, ids, column))
     return exams

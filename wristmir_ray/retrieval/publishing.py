@@ -124,7 +124,8 @@ def compact(root: str) -> storage.Manifest:
 
 def same_making(root: str, run: storage.Manifest, other: storage.Manifest, tables: Collection[str]) -> bool:
     """Return whether exams of both runs may stand in one index: same code, settings, models and making of crops."""
-    if (run.code, run.config.get("index"), run.models) != (other.code, other.config.get("index"), other.models):
+    settings = [[r.config.get(n) for n in ("index", "regions")] for r in (run, other)]
+    if (run.code, settings[0], run.models) != (other.code, settings[1], other.models):
         return False
     kinds = [
         {t: m.kind if (m := storage.find_run(root, t, r.inputs.get(t, ""))) else None for t in tables}
@@ -154,4 +155,4 @@ def _digest(exams: pa.Table) -> str:
 
 
 def _digest_vectors(vectors: Vectors) -> str:
-    return keys.digest(*(memoryview(vectors[r].tobytes()) for r in Region))
+    return keys.digest(*(memoryview(vectors[r].tobytes()) for r in Region if r in vectors))

@@ -28,7 +28,8 @@ class SearchRequest:
     pool: int = 100
     k: int = 10
     vectors: Mapping[Region, np.ndarray] = field(default_factory=dict)
-    """Region -> (D,) float32 unit norm; a text's vector stands for the wrist, the region, or both."""
+    """Region -> (D,) float32 unit norm; a text's vector stands for the wrist, the region, or both. Beside `exam_id`: of
+    a region that the index does not store."""
     exam_id: str | None = None
     filters: Filters = field(default_factory=Filters)
     one_a_patient: bool = False
@@ -86,7 +87,7 @@ class Prepared:
         filters = [request.filters]
         if request.exam_id is not None:
             own = {r: index.vector(request.exam_id, r) for r in {Region.WRIST, request.region}}
-            vectors = {r: v for r, v in own.items() if v is not None}
+            vectors |= {r: v for r, v in own.items() if v is not None}
             patient = index.exam(request.exam_id)["patient_id"]
             filters.append(Filters(exclude_exam=request.exam_id, exclude_patient=patient))
         for region, vector in vectors.items():

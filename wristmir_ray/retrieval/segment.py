@@ -66,9 +66,7 @@ class Segment:
         self.exams: pa.Table = pq.read_table(folder / METADATA).combine_chunks()
         self.columns = Columns(self.exams)
         self.ids = self.columns.ids
-        self.vectors: Mapping[Region, np.ndarray] = {
-            r: np.asarray(np.load(folder / f"{r.value}.npy", mmap_mode="r")) for r in Region
-        }
+        self.vectors: Mapping[Region, np.ndarray] = {r: _read_vectors(folder, r) for r in Region}
         self.live = np.ones(len(self.ids), bool)
         self.live[dead] = False
         self.found = dict(zip(Region, np.load(folder / FOUND), strict=True))
@@ -155,6 +153,15 @@ class Segment:
                 order = top(full, wanted)
                 return Best(rows[order], full[order], False, True)
         return best(ask.vector, vectors_ND, wanted, usable, self._codes[ask.scanned], coarse_N)
+
+
+def _read_vectors(folder: Path, region: Region) -> np.ndarray:
+    """Return (N, D) float32, mapped; of a region that is not stored NaN, which takes no memory."""
+    file = folder / f"{region.value}.npy"
+    if file.exists():
+        return np.asarray(np.load(file, mmap_mode="r"))
+    whole = np.load(folder / f"{Region.WRIST.value}.npy", mmap_mode="r")
+    return np.broadcast_to(np.float32(np.nan), whole.shape)
 
 
 def read_codes(folder: Path, region: Region) -> Codes | None:

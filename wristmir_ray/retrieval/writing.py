@@ -25,7 +25,7 @@ from wristmir_ray.retrieval.threshold import calibrate
 from wristmir_ray.search.certify import choose, compress
 
 Vectors = Mapping[Region, np.ndarray]
-"""Region -> (N, D) float32 unit norm, NaN rows where the region was not found."""
+"""Stored region -> (N, D) float32 unit norm, NaN rows where the region was not found."""
 Sources = Mapping[str, Mapping[str, str]]
 """Run -> lineage of the exams that it indexed."""
 
@@ -79,7 +79,11 @@ def write_index(
         np.savez(scratch / DEAD, **gone)
         sources = {**made.sources, **(parent.description.sources if parent else {}), run: {**made.lineage, NAME: run}}
         dim = vectors[Region.WRIST].shape[1]
-        description = Description(dim, made.encoder_digest, entries, sources)
+        stored = [r.value for r in Region if r in vectors]
+        if parent is not None and exams.num_rows and stored != parent.description.regions:
+            raise AssertionError("an index's segments hold the vectors of the same regions")
+        stored = parent.description.regions if parent is not None else stored
+        description = Description(dim, made.encoder_digest, entries, sources, regions=stored)
         own = [Segment(scratch, config, Kind(entries[-1].kind), np.zeros(0, int))] if exams.num_rows else []
         description = _calibrated(description, [s for _, s in kept] + own, config)
         (scratch / DESCRIPTION).write_text(description.to_json())
@@ -119,7 +123,7 @@ def _write_segment(scratch: Path, run: str, exams: pa.Table, vectors: Vectors, c
         exams = exams.append_column(SOURCE, pa.array([run] * exams.num_rows, pa.string()))
     pq.write_table(exams, scratch / METADATA, compression="zstd")
     recall = {}
-    for region in Region:
+    for region in vectors:
         array = np.ascontiguousarray(vectors[region], np.float32)
         if (np.abs(np.sqrt(np.einsum("nd,nd->n", array, array)) - 1) > NORM_TOLERANCE).any():
             raise ValueError(f"an index's {region.words} vectors must have unit norm, or be NaN: scans rely on it")
@@ -132,5 +136,6 @@ def _write_segment(scratch: Path, run: str, exams: pa.Table, vectors: Vectors, c
             built = Approximate.build(array, config)
             built.write(scratch / f"{region.value}.faiss")
             recall[region.value] = round(built.recall(array, config.pool), 4)
-    np.save(scratch / FOUND, np.stack([~np.isnan(vectors[r][:, 0]) for r in Region]))
+    nowhere = np.zeros(exams.num_rows, bool)
+    np.save(scratch / FOUND, np.stack([~np.isnan(vectors[r][:, 0]) if r in vectors else nowhere for r in Region]))
     return Entry(run, exams.num_rows, 0, config.kind.value, recall)

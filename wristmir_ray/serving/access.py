@@ -164,6 +164,15 @@ def add_key(path: Path, name: str, role: Role) -> str:
     return key
 
 
+def keys_of(path: str | None) -> Keys | None:
+    """Return the keys that requests must bring, or None where none is asked for.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    return Keys(Path(path)) if path else None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Make a key, print it, keep its digest in a file; return 0, or 2 after one line."""
     parser = argparse.ArgumentParser(prog="python -m wristmir_ray.serving.access", description=main.__doc__)

@@ -1,119 +1,60 @@
 """What goes over HTTP: the words of the service and of its client, light to import."""
 
-import base64
-import datetime
 from enum import StrEnum
-from typing import Annotated, Self
 
-from pydantic import Base64Encoder, BaseModel, ConfigDict, EncodedBytes, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
-from wristmir_ray.anatomy import FractureType, Region, Sex, Side, View
+from wristmir_ray.anatomy import Region
+from wristmir_ray.serving.asking import (
+    MAX_DEADLINE_S,
+    BatchQuery,
+    ExamId,
+    Filters,
+    Mode,
+    SearchParameters,
+    Shape,
+    Token,
+    check_one_query,
+)
 
-ExamId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="id of one exam: 32 hex digits")]
-
-
-class Shape(BaseModel):
-    """A part of a request or an answer: frozen, no unknown member, input never printed in errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Mode(StrEnum):
-    """How candidates are ranked (WristMIR §3.2)."""
-
-    TWO_STAGE = "two_stage"
-    """Whole wrists choose the pool, the asked region orders it."""
-    GLOBAL = "global"
-    """Whole wrists alone."""
-    REGION = "region"
-    """The asked region alone, over the whole archive."""
-
-
-class Filters(Shape):
-    """Which exams may be hits; what is left out does not restrict."""
-
-    laterality: Side | None = Field(None, description="side of the wrist")
-    view: View | None = Field(None, description="projection")
-    sex: Sex | None = Field(None, description="patient's sex")
-    age_min: float | None = Field(None, ge=0, le=130, description="years, inclusive")
-    age_max: float | None = Field(None, ge=0, le=130, description="years, inclusive")
-    date_from: datetime.date | None = Field(None, description="study date, inclusive")
-    date_to: datetime.date | None = Field(None, description="study date, inclusive")
-    fracture_type: FractureType | None = Field(None, description="of the asked region, as its report has it")
-
-    @model_validator(mode="after")
-    def _bounds_in_order(self) -> Self:
-        if self.age_min is not None and self.age_max is not None and self.age_min > self.age_max:
-            raise ValueError("age_min must not exceed age_max")
-        if self.date_from is not None and self.date_to is not None and self.date_from > self.date_to:
-            raise ValueError("date_from must not be later than date_to")
-        return self
+__all__ = [
+    "MAX_DEADLINE_S",
+    "ArchiveSummary",
+    "BatchAnswer",
+    "BatchQuery",
+    "Coverage",
+    "Exam",
+    "ExamId",
+    "Filters",
+    "Health",
+    "Hit",
+    "Lineage",
+    "Mode",
+    "PixelBox",
+    "Problem",
+    "Readiness",
+    "RegionFinding",
+    "RegionState",
+    "SearchAnswer",
+    "SearchParameters",
+    "Shape",
+    "Token",
+    "check_one_query",
+]
 
 
-class SearchParameters(Filters):
-    """How to search; the query itself comes beside it."""
+class RegionState(StrEnum):
+    """What became of a hit's region."""
 
-    region: Region = Field(Region.DISTAL_RADIUS, description="the bone whose likeness counts")
-    mode: Mode = Field(Mode.TWO_STAGE, description="how candidates are ranked")
-    pool: int = Field(100, ge=1, le=10_000, description="candidates that the first stage passes on")
-    k: int = Field(10, ge=1, le=1_000, description="hits wanted")
-    one_a_patient: bool = Field(False, description="of each patient the best hit alone")
-    only_similar: bool = Field(
-        False,
-        description="no hits where the best is less like the query than all but a promised share of the archive's own "
-        "exams are like another patient's. Calibrated for unfiltered searches at the index's pool; in an archive too "
-        "small for that nothing is left out. Not for texts",
-    )
-
-    @model_validator(mode="after")
-    def _pool_holds_the_hits(self) -> Self:
-        if self.mode is Mode.TWO_STAGE and self.pool < self.k:
-            raise ValueError("pool must be at least k")
-        if self.mode is Mode.TWO_STAGE and self.region is Region.WRIST:
-            raise ValueError("two_stage needs a bone as region; for the whole wrist use mode=global")
-        return self
-
-    def filters(self) -> Filters:
-        """Return the filters alone."""
-        return Filters(**{name: getattr(self, name) for name in Filters.model_fields})
-
-
-class _StrictBase64(Base64Encoder):
-    """Base64 in which no foreign letter is passed over."""
-
-    @classmethod
-    def decode(cls, data: bytes) -> bytes:
-        try:
-            return base64.b64decode(data, validate=True)
-        except ValueError:
-            raise PydanticCustomError("base64", "no base64") from None
-
-
-class BatchQuery(SearchParameters):
-    """A line of a batch: one query, and how to search."""
-
-    id: str | None = Field(None, max_length=64, description="the caller's own label, given back with the answer")
-    exam_id: ExamId | None = None
-    text: str | None = Field(None, min_length=1, max_length=2_000, description="a description, as a report has it")
-    image: Annotated[bytes, EncodedBytes(encoder=_StrictBase64)] | None = Field(
-        None, description="a whole DICOM, PNG or JPEG file in base64"
-    )
-
-    @model_validator(mode="after")
-    def _one_query(self) -> Self:
-        check_one_query(self.image, self.exam_id, self.text)
-        return self
-
-    def parameters(self) -> SearchParameters:
-        """Return how to search, without the query."""
-        return SearchParameters(**{n: getattr(self, n) for n in SearchParameters.model_fields})
-
-
-def check_one_query(*queries: object) -> None:
-    """Raise ValueError unless exactly one query is given."""
-    if sum(q is not None for q in queries) != 1:
-        raise ValueError("give exactly one of image, exam_id and text")
+    COMPARED = "compared"
+    NO_REGION = "no_region"
+    """The bone was not found in its image."""
+    PENDING = "pending"
+    """It was not computed in time: the hit stands in stage-1 order."""
+    SOURCE_UNREADABLE = "source_unreadable"
+    """Its image cannot be read now."""
+    SOURCE_CHANGED = "source_changed"
+    """Its image is another one than was indexed."""
 
 
 class PixelBox(Shape):
@@ -161,6 +102,9 @@ class Hit(Shape):
     findings: list[RegionFinding]
     caption: str | None = Field(description="what the report said of the asked region")
     box: PixelBox | None = Field(description="the asked region in the hit's image")
+    region_state: RegionState | None = Field(
+        None, description="what became of the hit's region; null where regions were not asked for"
+    )
     lineage: dict[str, str] = Field({}, description="what made the exam's vectors and findings")
 
 
@@ -172,6 +116,17 @@ class Lineage(Shape):
     roi_detector: str
     bone_detector: str
     inputs: dict[str, str] = Field({}, description="tables the index was built from, by run id")
+
+
+class Coverage(Shape):
+    """How much of the pool is settled, where its regions are computed as they are asked for."""
+
+    share: float = Field(description="settled candidates over all; 1 where the answer is complete; never falls")
+    pool: int = Field(description="candidates of the first stage")
+    compared: int
+    no_region: int = Field(description="candidates without that bone, as far as is known")
+    unusable: int = Field(description="candidates whose image cannot be read, or is another one than was indexed")
+    pending: int
 
 
 class SearchAnswer(Shape):
@@ -186,6 +141,8 @@ class SearchAnswer(Shape):
     fallback: str | None = Field(description="why the second stage was not used as asked; null when it was")
     no_similar_case: bool = Field(False, description="the hits were left out: none is like the query (`only_similar`)")
     query_boxes: dict[Region, PixelBox] = Field({}, description="regions found in the uploaded image, in its pixels")
+    coverage: Coverage | None = Field(None, description="null where nothing had to be computed")
+    token: str | None = Field(None, description="to go on with an unfinished answer; null where it is complete")
     stage_ms: dict[str, float] = Field(description="milliseconds a stage")
     lineage: Lineage
 
@@ -206,6 +163,9 @@ class ArchiveSummary(Shape):
     exams: int
     regions: dict[Region, int] = Field(description="exams in which each region was found")
     modes: list[Mode]
+    computed: list[Region] = Field(
+        [], description="regions that are not stored but computed for a pool: no mode region for them"
+    )
     lineage: Lineage
 
 

@@ -1,12 +1,15 @@
 """The service on Ray Serve: `serve run serve_config.yaml` calls `build_app`.
 
     Ingress (HTTP) --bytes--> Extract (decode, detect, crop) --crops--> Encode (batched) --vectors--> Search
+                                    an archive that does not store every region:  Search --> Bones --> Look --> Encode
 
 The parts give a `Problem` back as a value; the ingress raises it for its HTTP face.
 """
 
 import asyncio
-from pathlib import Path
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,21 +24,29 @@ from wristmir_ray.anatomy import Region
 from wristmir_ray.config import LogConfig
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import load_encoder
+from wristmir_ray.retrieval.unstored import Found, Source
 from wristmir_ray.serving import api, problems
-from wristmir_ray.serving.access import Keys
+from wristmir_ray.serving.access import keys_of
 from wristmir_ray.serving.archive import Archive
-from wristmir_ray.serving.config import BatchSettings, SearchSettings, ServeArgs
+from wristmir_ray.serving.config import BatchSettings, BonesSettings, SearchSettings, ServeArgs
 from wristmir_ray.serving.http import create_http
 from wristmir_ray.serving.images import Image, Images
 from wristmir_ray.serving.lineage import Pins, preflight
+from wristmir_ray.serving.onthefly import answers
+from wristmir_ray.serving.onthefly.parts import Bones, Look
+from wristmir_ray.serving.onthefly.tokens import load_secret
 from wristmir_ray.serving.problems import ProblemError
 from wristmir_ray.serving.service import Current, Query, Sighting, load_extractor
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 2.0
 PART_TIMEOUT_S = 20.0
 """Below `request_timeout_s` of serve_config.yaml, so that the answer is ours: a problem, not a bare 408."""
+
+GRACE_S = 0.05
+"""Beyond a deadline, for Bones' answer to come over."""
 
 
 def build_app(args: ServeArgs) -> serve.Application:
@@ -47,21 +58,14 @@ def build_app(args: ServeArgs) -> serve.Application:
         IndexMismatch: the index was built by another encoder than the one that would encode queries.
     """
     pins = preflight(args)
-    keys_of(args)
+    keys_of(args.api_keys)
     extract = serve.deployment(Extract).bind(args, pins)
     encode = serve.deployment(Encode, user_config=BatchSettings().model_dump()).bind(args, pins)
-    search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins)
+    look = serve.deployment(Look).bind(args, pins, encode)
+    bones = serve.deployment(Bones, user_config=BonesSettings().model_dump()).bind(args, pins, look)
+    search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins, bones, look)
     images = serve.deployment(Images).bind(args, pins)
-    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search, images)
-
-
-def keys_of(args: ServeArgs) -> Keys | None:
-    """Return the keys that requests must bring, or None where none is asked for.
-
-    Raises:
-        ConfigError: the file cannot be used.
-    """
-    return Keys(Path(args.api_keys)) if args.api_keys else None
+    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search, bones, images)
 
 
 class Extract:
@@ -88,7 +92,7 @@ class Encode:
     def reconfigure(self, settings: dict[str, Any]) -> None:
         """Apply `user_config`: how long a batch waits for company, and how large it grows."""
         batch = BatchSettings(**settings)
-        for method in (self.encode_images, self.encode_texts):
+        for method in (self.encode_images, self.encode_texts, self.encode_crops):
             method.set_max_batch_size(batch.max_batch_size)
             method.set_batch_wait_timeout_s(batch.batch_wait_timeout_s)
 
@@ -102,6 +106,13 @@ class Encode:
         """Return a vector for each text."""
         return await asyncio.to_thread(lambda: list(self._encoder.encode_texts(texts)))
 
+    @serve.batch  # type: ignore[untyped-decorator]
+    async def encode_crops(self, groups: list[list[np.ndarray]]) -> list[np.ndarray]:
+        """Return the vectors of each group of crops; groups share the encoder's batches."""
+        crops = [crop for group in groups for crop in group]
+        vectors = await asyncio.to_thread(self._encoder.encode_images, crops)
+        return np.split(vectors, np.cumsum([len(g) for g in groups])[:-1])
+
     async def ready(self) -> bool:
         """Return that the encoder is loaded: a replica exists only then."""
         return True
@@ -113,20 +124,23 @@ class Encode:
 class Search:
     """The archive: searches it, and answers for its exams and crops."""
 
-    def __init__(self, args: ServeArgs, pins: Pins) -> None:
+    def __init__(self, args: ServeArgs, pins: Pins, bones: DeploymentHandle, look: DeploymentHandle) -> None:
         log.setup(LogConfig())
         self._args = args
         self._pins = pins
+        self._bones = bones
+        self._look = look
+        self._secret = load_secret(args.cache_place)
         self._current: Current[Archive] = Current()
 
     def reconfigure(self, settings: dict[str, Any]) -> None:
         """Apply `user_config`: load the index it names aside, then swap; keep the old one on failure."""
-        run_id = SearchSettings(**settings).index_run
-        self._current.swap(lambda: Archive.load(self._args, self._pins, run_id))
+        wanted = SearchSettings(**settings)
+        self._current.swap(lambda: Archive.load(self._args, self._pins, wanted))
 
     async def search(self, query: Query) -> api.SearchAnswer | api.Problem:
-        """Return the hits of an encoded query."""
-        return await asyncio.to_thread(self._current.get().search, query)
+        """Return the hits of an encoded query, the best by its deadline."""
+        return await answers.answer(self._current.get(), query, self._compute, self._secret, self._args.deadline_s)
 
     async def summary(self) -> api.ArchiveSummary:
         """Return what can be searched now."""
@@ -137,8 +151,22 @@ class Search:
         return await asyncio.to_thread(self._current.get().exam, exam_id)
 
     async def crop(self, exam_id: str, region: Region) -> bytes | api.Problem:
-        """Return one crop as PNG."""
-        return await asyncio.to_thread(self._current.get().crop, exam_id, region)
+        """Return one crop as PNG; of an archive that does not store every region it is cut anew."""
+        archive = self._current.get()
+        if len(archive.index.stored) == len(Region):
+            return await asyncio.to_thread(archive.crop, exam_id, region)
+        source = archive.source(exam_id)
+        return source if isinstance(source, api.Problem) else await self._look.crop.remote(source, region)
+
+    async def _compute(self, sources: Sequence[Source], region: Region, seconds: float) -> Sequence[Found | None]:
+        """Return what Bones gives in time: nothing, where it is away."""
+        try:
+            async with asyncio.timeout(seconds + GRACE_S):
+                found: list[Found | None] = await self._bones.find.remote(list(sources), region, seconds)
+            return found
+        except (TimeoutError, RayError, RayServeException) as e:
+            logger.error("Bones did not answer", extra={"fields": {"reason": type(e).__name__}})
+            return [None] * len(sources)
 
     async def exams_run(self, exam_id: str) -> str | api.Problem:
         """Return the run of EXAMS in which an exam of the index stands."""
@@ -154,6 +182,7 @@ class Ingress:
         extract: DeploymentHandle,
         encode: DeploymentHandle,
         search: DeploymentHandle,
+        bones: DeploymentHandle,
         images: DeploymentHandle,
     ) -> None:
         log.setup(LogConfig())  # the audit log is its
@@ -161,10 +190,11 @@ class Ingress:
         self._extract = extract
         self._encode = encode
         self._search = search
+        self._bones = bones
         self._images = images
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_http(self, keys_of(self._args), self._args.rate_limit)
+        return create_http(self, keys_of(self._args.api_keys), self._args.rate_limit)
 
     async def extract(self, image: bytes) -> Sighting:
         return await _value(self._extract.extract.remote(image), Sighting)
@@ -191,11 +221,17 @@ class Ingress:
         exams_run = await _value(self._search.exams_run.remote(exam_id), str)
         return await _value(self._images.image.remote(exams_run, exam_id, max_side, held), Image)
 
+    async def figures(self) -> Mapping[str, float]:
+        with suppress(ProblemError):  # its counters are no reason to give none
+            return await _value(self._bones.figures.remote(), dict, READY_TIMEOUT_S)
+        return {}
+
     async def ready(self) -> api.Readiness:
         summary, *_ = await asyncio.gather(
             _value(self._search.summary.remote(), api.ArchiveSummary, READY_TIMEOUT_S),
             _value(self._extract.ready.remote(), bool, READY_TIMEOUT_S),
             _value(self._encode.ready.remote(), bool, READY_TIMEOUT_S),
+            _value(self._bones.figures.remote(), dict, READY_TIMEOUT_S),
         )
         return api.Readiness(ready=True, lineage=summary.lineage)
 

@@ -1,18 +1,23 @@
 """One generation of the archive: an index, the crops behind it, and their words over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
+
+import numpy as np
 
 from wristmir_ray.anatomy import Box, Region
 from wristmir_ray.retrieval import index as retrieval
 from wristmir_ray.retrieval.filters import Filters
+from wristmir_ray.retrieval.unstored import Known, Source, State, sources_of
 from wristmir_ray.schemas import CROPS
 from wristmir_ray.search import Mode
 from wristmir_ray.serving import api, problems
-from wristmir_ray.serving.config import ServeArgs
+from wristmir_ray.serving.config import SearchSettings, ServeArgs
 from wristmir_ray.serving.lineage import Pins, pins_of
 from wristmir_ray.serving.service import Query, pixel_box
 from wristmir_ray.storage import KeyedReader
+
+DEFAULT_KNOWN = SearchSettings().known_rows
 
 
 class Archive:
@@ -21,52 +26,80 @@ class Archive:
     Args:
         name: what the archive is called.
         index: the opened index.
-        crops: reads one exam's crops.
+        crops: reads one exam's crops; None: the index does not store every region, and crops are cut anew.
         pins: the runs behind both.
     """
 
-    def __init__(self, name: str, index: retrieval.Index, crops: KeyedReader, pins: Pins) -> None:
+    def __init__(
+        self, name: str, index: retrieval.Index, crops: KeyedReader | None, pins: Pins, known: Known | None = None
+    ) -> None:
         self._name = name
-        self._index = index
+        self.index = index
         self._crops = crops
-        self._pins = pins
+        self.pins = pins
+        self.known = known or Known(index, DEFAULT_KNOWN)
 
     @classmethod
-    def load(cls, args: ServeArgs, started_with: Pins, index_run: str | None) -> Self:
+    def load(cls, args: ServeArgs, started_with: Pins, settings: SearchSettings) -> Self:
         """Open a run of the index (default: the one the service started with).
 
         Raises:
             NotPublished: it, or something it was built from, is missing.
             IndexMismatch: the loaded encoder and detectors do not fit it.
         """
-        pins = pins_of(args, index_run or started_with.lineage.index)
+        pins = pins_of(args, settings.index_run or started_with.lineage.index)
         started_with.check_same_models(pins)
         index = retrieval.Index.load(args.root, pins.lineage.index)
         index.check_encoder(started_with.encoder_digest)
-        return cls(args.name, index, KeyedReader(args.root, CROPS, pins.crops), pins)
+        crops = KeyedReader(args.root, CROPS, pins.crops) if len(index.stored) == len(Region) else None
+        return cls(args.name, index, crops, pins, Known(index, settings.known_rows))
 
     def search(self, query: Query) -> api.SearchAnswer | api.Problem:
-        """Return the hits of one query; a problem where it names an unknown exam."""
+        """Return the hits of one query over what the index stores; a problem where it cannot be asked."""
+        found = self.refusal(query)
+        return found or self.answer(query.parameters, self.index.search(self.request(query)))
+
+    def refusal(self, query: Query) -> api.Problem | None:
+        """Return why a query cannot be asked, or None."""
         p = query.parameters
-        if query.exam_id is not None and query.exam_id not in self._index:
+        if query.exam_id is not None and query.exam_id not in self.index:
             return problems.unknown_exam()
-        if not self._can_ask(query):
-            return problems.no_vector()
-        found = self._index.search(
-            retrieval.SearchRequest(
-                region=p.region,
-                mode=Mode(p.mode.value),
-                pool=p.pool,
-                k=p.k,
-                vectors=query.vectors,
-                exam_id=query.exam_id,
-                filters=_filters(p),
-                one_a_patient=p.one_a_patient,
-                only_similar=p.only_similar,
-            )
+        if p.region not in self.index.stored and p.mode is api.Mode.REGION:
+            return problems.not_stored(p.region)
+        if p.region not in self.index.stored and p.mode is api.Mode.TWO_STAGE and p.only_similar:
+            return problems.not_calibrated()
+        return None if self._can_ask(query) else problems.no_vector()
+
+    def request(self, query: Query) -> retrieval.SearchRequest:
+        """Return a query in the index's words."""
+        p = query.parameters
+        return retrieval.SearchRequest(
+            region=p.region,
+            mode=Mode(p.mode.value),
+            pool=p.pool,
+            k=p.k,
+            vectors=query.vectors,
+            exam_id=query.exam_id,
+            filters=_filters(p),
+            one_a_patient=p.one_a_patient,
+            only_similar=p.only_similar,
         )
+
+    def answer(
+        self, p: api.SearchParameters, found: retrieval.SearchAnswer, states: Sequence[State] = ()
+    ) -> api.SearchAnswer:
+        """Return what the index found in the words of HTTP.
+
+        Args:
+            p: of the query.
+            found: what it found.
+            states: one a hit, where regions were computed for it.
+        """
+        asked = p.mode is not api.Mode.GLOBAL and found.fallback is None
+        given = states or [State.NO_REGION if h.region_score is None else State.COMPARED for h in found.hits]
+        told = [api.RegionState(s.name.lower()) if asked else None for s in given]
         return api.SearchAnswer(
-            hits=[_hit(h, p.region) for h in found.hits],
+            hits=[_hit(h, p.region, state) for h, state in zip(found.hits, told, strict=True)],
             region=p.region,
             mode=p.mode,
             pool=p.pool,
@@ -75,32 +108,39 @@ class Archive:
             fallback=found.fallback,
             no_similar_case=found.no_similar_case,
             stage_ms=dict(found.stage_ms),
-            lineage=self._pins.lineage,
+            lineage=self.pins.lineage,
         )
+
+    def source(self, exam_id: str) -> Source | api.Problem:
+        """Return what an exam's regions are computed from; a problem where the archive holds no such exam."""
+        if exam_id not in self.index:
+            return problems.unknown_exam()
+        return sources_of(self.index, np.array([self.index.place(exam_id)]))[0]
 
     def _can_ask(self, query: Query) -> bool:
         """Return whether a vector of the query is there: an exam may lack its wrist, an upload never does."""
         if query.exam_id is None:
             return bool(query.vectors)
         wanted = {Region.WRIST, query.parameters.region}
-        return any(self._index.vector(query.exam_id, r) is not None for r in wanted)
+        return any(self.index.vector(query.exam_id, r) is not None for r in wanted)
 
     def summary(self) -> api.ArchiveSummary:
         """Return what can be searched."""
         return api.ArchiveSummary(
             name=self._name,
-            exams=len(self._index),
-            regions=self._index.found(),
+            exams=len(self.index),
+            regions=self.index.found(),
             modes=list(api.Mode),
-            lineage=self._pins.lineage,
+            computed=[r for r in Region if r not in self.index.stored],
+            lineage=self.pins.lineage,
         )
 
     def exam(self, exam_id: str) -> api.Exam | api.Problem:
         """Return one exam's facts, without its patient."""
-        if exam_id not in self._index:
+        if exam_id not in self.index:
             return problems.unknown_exam()
-        row = self._index.exam(exam_id)
-        boxes = {region: self._index.box(exam_id, region) for region in Region}
+        row = self.index.exam(exam_id)
+        boxes = {region: self.index.box(exam_id, region) for region in Region}
         return api.Exam(
             **{name: row[name] for name in ("exam_id", "laterality", "view", "age_years", "sex")},
             findings=_findings(row),
@@ -113,9 +153,9 @@ class Archive:
 
     def crop(self, exam_id: str, region: Region) -> bytes | api.Problem:
         """Return one region's crop as PNG; a problem where the exam or the region is not there."""
-        if exam_id not in self._index:
+        if exam_id not in self.index:
             return problems.unknown_exam()
-        for row in self._crops.rows(exam_id):
+        for row in self._crops.rows(exam_id) if self._crops else ():
             if row["region"] == region and row["png"] is not None:
                 return bytes(row["png"])
         return problems.unknown_region()
@@ -144,7 +184,7 @@ def _findings(row: Mapping[str, Any]) -> list[api.RegionFinding]:
     ]
 
 
-def _hit(hit: retrieval.Hit, region: Region) -> api.Hit:
+def _hit(hit: retrieval.Hit, region: Region, state: api.RegionState | None) -> api.Hit:
     box: Box | None = hit.box
     return api.Hit(
         exam_id=hit.exam_id,
@@ -156,5 +196,6 @@ def _hit(hit: retrieval.Hit, region: Region) -> api.Hit:
         findings=_findings(hit.exam),
         caption=hit.exam[f"{region.value}_caption"],
         box=None if box is None else pixel_box(box),
+        region_state=state,
         lineage=dict(hit.lineage),
     )

@@ -75,13 +75,14 @@ async def _one(graph: Graph, line: int, text: bytes, meter: Meter) -> api.BatchA
         found = problems.invalid_request(wrong)
         return api.BatchAnswer(line=line, id=_label(text), problem=found)
     try:
-        hits = await answer(graph, query.parameters(), image=query.image, exam_id=query.exam_id, text=query.text)
+        given = query.image, query.exam_id, query.text, query.token
+        hits = await answer(graph, query.parameters(), *given)
     except ProblemError as e:
         return api.BatchAnswer(line=line, id=query.id, problem=e.problem)
     except Exception:
         log.exception("a batch's query failed", extra={"fields": {"line": line}})
         return api.BatchAnswer(line=line, id=query.id, problem=problems.internal())
-    meter.answer(hits.stage_ms, hits.fallback)
+    meter.answer(hits)
     return api.BatchAnswer(line=line, id=query.id, answer=hits)
 
 

@@ -72,21 +72,27 @@ class Client:
         image: bytes | None = None,
         exam_id: str | None = None,
         text: str | None = None,
+        token: str | None = None,
         **parameters: Any,
     ) -> SearchAnswer:
         """Return the most similar exams for one query: an image, an exam of the archive, or a text.
+
+        An archive that computes regions as they are asked for may give an unfinished answer; its token goes on:
+
+            while answer.token: answer = client.search(token=answer.token)
 
         Args:
             image: a whole DICOM, PNG or JPEG file.
             exam_id: an exam of the archive.
             text: a description, as a report has it.
-            parameters: members of `SearchParameters`, e.g. region, mode, pool, k, age_min.
+            token: of an unfinished answer, instead of a query; of the parameters it takes deadline_s alone.
+            parameters: members of `SearchParameters`, e.g. region, mode, pool, k, age_min, deadline_s.
 
         Raises:
             ServiceError: the service refused; pydantic.ValidationError: a parameter out of bounds.
         """
         wanted = SearchParameters(**parameters).model_dump(mode="json", exclude_none=True)
-        query = {"exam_id": exam_id, "text": text}
+        query = {"exam_id": exam_id, "text": text, "token": token}
         form = {name: str(value) for name, value in {**wanted, **query}.items() if value is not None}
         files = {name: (None, value.encode()) for name, value in form.items()}
         upload = {} if image is None else {"image": ("radiograph", image)}

@@ -2,8 +2,10 @@
 
 from pydantic import Field
 
+from wristmir_ray import storage
 from wristmir_ray.config import Place, Section
 from wristmir_ray.models.networks import RuntimeConfig
+from wristmir_ray.serving.api import MAX_DEADLINE_S
 from wristmir_ray.serving.limits import RateLimit
 
 
@@ -29,9 +31,25 @@ class ServeArgs(Section):
     rate_limit: RateLimit | None = Field(
         RateLimit(), description="of one caller, by key or else by address; null = none"
     )
+    deadline_s: float = Field(
+        10.0,
+        gt=0,
+        le=MAX_DEADLINE_S,
+        description="of a search that sets none, where the index does not store the region: the best answer by then",
+    )
+    cache: Place | None = Field(
+        None,
+        description="folder or s3:// prefix of computed regions and of the tokens' secret, shared by all replicas; "
+        "null = `bone_cache` beside the tables under root",
+    )
     runtime: RuntimeConfig | None = Field(
         None, description="what the detectors of uploads run on; default what the archive's ran on"
     )
+
+    @property
+    def cache_place(self) -> str:
+        """Where computed regions are kept."""
+        return self.cache or storage.join(self.root, "bone_cache")
 
 
 class BatchSettings(Section):
@@ -45,3 +63,19 @@ class SearchSettings(Section):
     """`user_config` of Search; a change swaps the index without a failed request."""
 
     index_run: str | None = Field(None, description="run of the index; default the one the application started with")
+    known_rows: int = Field(
+        500_000,
+        ge=1,
+        description="computed vectors a region that a replica holds beside the index; 1 GB at 512 numbers",
+    )
+
+
+class BonesSettings(Section):
+    """`user_config` of Bones; changes apply to the running replica."""
+
+    batch_rows: int = Field(8, ge=1, description="exams that Look is given at once")
+    at_once: int = Field(8, ge=1, description="such batches under way: two a replica of Look keep it busy")
+    retry_after_s: float = Field(300.0, ge=0, description="for so long an image that cannot be used is not tried again")
+    cache_gib: float = Field(
+        1.0, gt=0, description="of computed regions, in memory and at `cache`; the oldest go first"
+    )

@@ -54,10 +54,11 @@ class SearchForm(api.SearchParameters):
     image: UploadFile | None = Field(None, description="a DICOM, PNG or JPEG radiograph, at most 64 MiB")
     exam_id: api.ExamId | None = None
     text: str | None = Field(None, min_length=1, max_length=2_000, description="a description, as a report has it")
+    token: api.Token | None = None
 
     @model_validator(mode="after")
     def _one_query(self) -> Self:
-        api.check_one_query(self.image, self.exam_id, self.text)
+        api.check_one_query(self.image, self.exam_id, self.text, self.token)
         return self
 
     def parameters(self) -> api.SearchParameters:
@@ -94,16 +95,20 @@ def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None 
 
 
 def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
-    @http.post("/v1/search", tags=["search"], responses={404: _PROBLEM, 413: _PROBLEM})
+    @http.post("/v1/search", tags=["search"], responses={404: _PROBLEM, 410: _PROBLEM, 413: _PROBLEM})
     async def search(
         form: Annotated[SearchForm, Form(media_type="multipart/form-data")],
     ) -> api.SearchAnswer:
-        """Return the exams of the archive that are most like the query, best first."""
+        """Return the exams of the archive that are most like the query, best first.
+
+        Where the archive computes regions as they are asked for, an answer may be unfinished at its deadline:
+        `coverage` says how far it came, and `token` goes on.
+        """
         image = await form.image.read(MAX_UPLOAD_BYTES + 1) if form.image else None
         if image is not None and len(image) > MAX_UPLOAD_BYTES:
             raise HTTPException(413, _TOO_LARGE)
-        found = await answer(graph, form.parameters(), image=image, exam_id=form.exam_id, text=form.text)
-        meter.answer(found.stage_ms, found.fallback)
+        found = await answer(graph, form.parameters(), image, form.exam_id, form.text, form.token)
+        meter.answer(found)
         return found
 
     @http.post(
@@ -177,7 +182,7 @@ def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:
     )
     async def metrics() -> Response:
         """Return this replica's counters in Prometheus' format; needs a key of role admin."""
-        return Response(meter.text(), media_type=meters.MEDIA_TYPE)
+        return Response(meter.text(await graph.figures()), media_type=meters.MEDIA_TYPE)
 
     @http.get("/healthz", tags=["health"])
     async def healthz() -> api.Health:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from wristmir_ray.serving.api import SearchAnswer
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -23,6 +25,15 @@ class Meter:
         self._stages = Histogram(
             "wristmir_stage_seconds", "Of one query's stage", ("stage",), registry=self._registry, buckets=_SECONDS
         )
+        self._partial = Counter(
+            "wristmir_unfinished_answers", "Answers whose pool was not settled in time", registry=self._registry
+        )
+        self._bones = Gauge(
+            "wristmir_computed_regions",
+            "Regions that are computed as they are asked for: counts since Bones started, and what it holds",
+            ("figure",),
+            registry=self._registry,
+        )
         self._fallbacks = Counter(
             "wristmir_fallbacks", "Answers whose second stage was not used", ("reason",), registry=self._registry
         )
@@ -32,13 +43,21 @@ class Meter:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def answer(self, stage_ms: Mapping[str, float], fallback: str | None) -> None:
-        """Count an answer's stages."""
-        for stage, ms in stage_ms.items():
+    def answer(self, found: SearchAnswer) -> None:
+        """Count an answer and its stages."""
+        for stage, ms in found.stage_ms.items():
             self._stages.labels(stage).observe(ms / 1e3)
-        if fallback:
-            self._fallbacks.labels(fallback).inc()
+        if found.fallback:
+            self._fallbacks.labels(found.fallback).inc()
+        if found.coverage and found.coverage.pending:
+            self._partial.inc()
 
-    def text(self) -> bytes:
-        """Return the counters in Prometheus' format."""
+    def text(self, bones: Mapping[str, float]) -> bytes:
+        """Return the counters in Prometheus' format.
+
+        Args:
+            bones: figures of computed regions.
+        """
+        for name, value in bones.items():
+            self._bones.labels(name).set(value)
         return generate_latest(self._registry)

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import ErrorCode, Reject, WristmirError
 from wristmir_ray.serving.api import Problem
 
@@ -100,6 +101,11 @@ def unknown_exam() -> Problem:
     return problem(404, "unknown_exam", "the archive holds no such exam")
 
 
+def no_source() -> Problem:
+    """Return the problem of an exam whose image is gone, or another one than was indexed."""
+    return problem(404, "no_source", "the exam's image cannot be read, or is another one than was indexed")
+
+
 def unknown_region() -> Problem:
     """Return the problem of a region that was not found in an exam's image."""
     return problem(404, ErrorCode.NO_REGION.value, "this region was not found in the exam's image")
@@ -116,6 +122,30 @@ def image_gone(code: str) -> Problem:
 def not_for_texts() -> Problem:
     """Return the problem of `only_similar` with a text: what is similar is calibrated on images."""
     return problem(422, "invalid_request", "only_similar: for images and exams, not for texts")
+
+
+def not_stored(region: Region) -> Problem:
+    """Return the problem of mode region where the region is computed for pools alone."""
+    return problem(
+        422,
+        "not_stored",
+        f"the archive does not store {region.words} vectors but computes them for a pool: ask for mode two_stage",
+    )
+
+
+def not_calibrated() -> Problem:
+    """Return the problem of `only_similar` where the archive stores nothing to calibrate it with."""
+    return problem(422, "not_calibrated", "only_similar: not for regions that the archive does not store")
+
+
+def unknown_token() -> Problem:
+    """Return the problem of a token that is not ours."""
+    return problem(422, "invalid_token", "token: not one that this service gave")
+
+
+def stale_token() -> Problem:
+    """Return the problem of a token of an earlier generation of the archive."""
+    return problem(410, "stale_token", "the archive has changed since the answer that the token is of: ask again")
 
 
 def no_vector() -> Problem:

@@ -52,6 +52,12 @@ class Query:
     vectors: Mapping[Region, np.ndarray] = field(default_factory=dict)
     """Unit-norm float32 (D,) by region; empty where `exam_id` asks."""
     exam_id: str | None = None
+    token: str | None = None
+    """Of an unfinished answer, instead of everything else."""
+    boxes: Mapping[Region, api.PixelBox] = field(default_factory=dict)
+    """Regions found in the upload: a token keeps them."""
+    seconds: float | None = None
+    """What is left until the deadline; None: the service's own."""
 
 
 class Graph(Protocol):
@@ -66,6 +72,7 @@ class Graph(Protocol):
     async def crop(self, exam_id: str, region: Region) -> bytes: ...
     async def image(self, exam_id: str, max_side: int | None, held: str) -> Image: ...
     async def ready(self) -> api.Readiness: ...
+    async def figures(self) -> Mapping[str, float]: ...
 
 
 class Extractor:
@@ -125,15 +132,15 @@ def pixel_box(box: Box) -> api.PixelBox:
 async def answer(
     graph: Graph,
     parameters: api.SearchParameters,
-    *,
     image: bytes | None = None,
     exam_id: str | None = None,
     text: str | None = None,
+    token: str | None = None,
 ) -> api.SearchAnswer:
     """Take one query through the graph: extract, encode, search (WristMIR §3.2).
 
     A text stands for the whole wrist and for the asked region at once: it is compared with the
-    embeddings of whichever the mode looks at. An exam of the archive needs no encoding.
+    embeddings of whichever the mode looks at. An exam of the archive needs no encoding, nor does a token.
 
     Raises:
         ProblemError: the upload cannot be used, the exam is unknown, or a part is not ready.
@@ -154,11 +161,14 @@ async def answer(
     elif text is not None:
         vector, ms["encode"] = await _timed(graph.encode_text(text))
         vectors = dict.fromkeys((Region.WRIST, parameters.region), vector)
-    found = await graph.search(Query(parameters, vectors, exam_id))
+    left = parameters.deadline_s
+    left = None if left is None else max(0.0, left - (time.perf_counter() - started))
+    found = await graph.search(Query(parameters, vectors, exam_id, token, boxes, left))
     ms |= found.stage_ms
     ms["total"] = 1e3 * (time.perf_counter() - started)
     rounded = {name: round(value, 3) for name, value in ms.items()}
-    return found.model_copy(update={"query_boxes": dict(boxes), "stage_ms": rounded})
+    seen = found.query_boxes if token else dict(boxes)
+    return found.model_copy(update={"query_boxes": seen, "stage_ms": rounded})
 
 
 async def _timed(work: "Coroutine[Any, Any, T] | asyncio.Future[T]") -> tuple[T, float]:

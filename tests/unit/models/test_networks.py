@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from tests.unit.models.test_detector import SPEC, constant_network
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.models.detector import OnnxDetector
-from wristmir_ray.models.networks import EXACT, PRECISIONS, RuntimeConfig, open_network, run_padded
+from wristmir_ray.models.networks import EXACT, PRECISIONS, Backend, RuntimeConfig, open_network, run_padded
 
 SIDE = 64
 OUTPUT = np.random.default_rng(0).uniform(0, 1, (7, 5)) * ([[40]] * 4 + [[1]] * 3)
@@ -45,6 +46,20 @@ def test_a_batch_is_as_good_as_single_images(backend: str, size: int) -> None:
     for one, other in zip(single, batched, strict=True):
         assert [d.region for d in one] == [d.region for d in other]
         np.testing.assert_allclose([d.score for d in one], [d.score for d in other], rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_threads_that_share_a_network_read_their_own_output(backend: Backend) -> None:
+    """Without taking turns about half of these calls read another thread's."""
+    side = 256
+    runtime = RuntimeConfig(backend=backend, precision="float32")
+    network = open_network(constant_network(np.zeros((7, 3)), side), side, runtime)
+    images = [np.full((1, 3, side, side), value, np.float32) for value in (0.1, 0.4, 0.7, 1.0)]
+    wanted = [network(image)[0, 4, 0] for image in images]
+    assert len(set(wanted)) == len(images)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: network(images[i % 4])[0, 4, 0], range(200)))
+    assert found == [wanted[i % 4] for i in range(200)]
 
 
 def test_what_is_short_is_filled_up_and_cut_off() -> None:

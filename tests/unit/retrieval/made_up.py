@@ -1,12 +1,14 @@
 """Small archives, made up: metadata and vectors with ties, missing regions and patients of several exams."""
 
 import datetime
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wristmir_ray import storage
-from wristmir_ray.anatomy import FractureType, Region
+from wristmir_ray.anatomy import BONES, FractureType, Region
 from wristmir_ray.retrieval.config import IndexConfig
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.writing import Making, Vectors, write_index
@@ -60,11 +62,31 @@ def vectors_of(numbers: np.ndarray, seed: int = 0) -> dict[Region, np.ndarray]:
     return out
 
 
-def publish(root: str, numbers: np.ndarray, config: IndexConfig, run_id: str = "i1", seed: int = 0) -> Index:
+def with_sources(exams: pa.Table) -> pa.Table:
+    """Return exams as an index that does not store every region has them: sources, and no box of a bone."""
+    for region in BONES:
+        name = f"{region.value}_box"
+        nowhere = pa.nulls(exams.num_rows, pa.list_(pa.float32()))
+        exams = exams.set_column(exams.column_names.index(name), name, nowhere)
+    uris = pc.binary_join_element_wise(exams["exam_id"], ".png", "")
+    return exams.append_column("source_uri", uris).append_column("pixel_id", exams["exam_id"])
+
+
+def publish(
+    root: str,
+    numbers: np.ndarray,
+    config: IndexConfig,
+    run_id: str = "i1",
+    seed: int = 0,
+    stored: Collection[Region] = tuple(Region),
+) -> Index:
     """Publish an index of these exams as one segment, and open it."""
     folder = storage.run_uri(root, "index", run_id)
     made = Making("digest", config, {"encoder_digest": "digest", "captions": "c1"})
-    files = write_index(folder, exams_of(numbers, seed), vectors_of(numbers, seed), made)
+    exams, vectors = exams_of(numbers, seed), vectors_of(numbers, seed)
+    if len(stored) < len(Region):
+        exams, vectors = with_sources(exams), {r: v for r, v in vectors.items() if r in stored}
+    files = write_index(folder, exams, vectors, made)
     settings = {"index": config.model_dump(mode="json")}
     manifest = storage.Manifest("index", run_id, "test", len(numbers), files=files, config=settings)
     storage.publish(root, manifest)

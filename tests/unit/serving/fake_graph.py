@@ -101,6 +101,9 @@ class FakeGraph:
         tag = f'"{max_side}"'
         return Image(tag, None if held == tag else b"\x89PNG image")
 
+    async def figures(self) -> Mapping[str, float]:
+        return {"computed": 3.0}
+
     async def ready(self) -> api.Readiness:
         self._check()
         return api.Readiness(ready=True, lineage=LINEAGE)

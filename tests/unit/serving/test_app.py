@@ -38,14 +38,14 @@ ARGS = ServeArgs(root="unused")
 
 
 def test_ready_when_every_part_answers() -> None:
-    ready = asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(SUMMARY), Part(True)).ready())
+    ready = asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(SUMMARY), Part({}), Part(True)).ready())
     assert ready == api.Readiness(ready=True, lineage=SUMMARY.lineage)
 
 
-@pytest.mark.parametrize("silent", [0, 1, 2])
+@pytest.mark.parametrize("silent", [0, 1, 2, 3])
 def test_not_ready_while_one_part_has_no_replica(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "READY_TIMEOUT_S", 0.01)
-    parts = [Part(True), Part(True), Part(SUMMARY)]
+    parts = [Part(True), Part(True), Part(SUMMARY), Part({})]
     parts[silent] = Part(None)
     with pytest.raises(ProblemError) as caught:
         asyncio.run(
@@ -64,10 +64,10 @@ def test_not_ready_while_one_part_has_no_replica(silent: int, monkeypatch: pytes
 )
 def test_a_part_that_cannot_answer_is_a_problem(answer: Any, status: int, code: str) -> None:
     with pytest.raises(ProblemError) as caught:
-        asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(answer), Part(True)).exam(EXAM))
+        asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(answer), Part({}), Part(True)).exam(EXAM))
     assert (caught.value.problem.status, caught.value.problem.code) == (status, code)
 
 
 def test_an_answer_of_another_type_is_our_fault() -> None:
     with pytest.raises(TypeError, match="ArchiveSummary"):
-        asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(SUMMARY), Part(True)).exam(EXAM))
+        asyncio.run(Ingress(ARGS, Part(True), Part(True), Part(SUMMARY), Part({}), Part(True)).exam(EXAM))

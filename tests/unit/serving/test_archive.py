@@ -16,7 +16,7 @@ from wristmir_ray.schemas import CROPS, conform
 from wristmir_ray.search import Mode
 from wristmir_ray.serving import api, check
 from wristmir_ray.serving.archive import Archive
-from wristmir_ray.serving.config import ServeArgs
+from wristmir_ray.serving.config import SearchSettings, ServeArgs
 from wristmir_ray.serving.lineage import preflight
 from wristmir_ray.serving.service import Query
 
@@ -83,7 +83,7 @@ def args(tmp_path: Path) -> ServeArgs:
 
 @pytest.fixture
 def archive(args: ServeArgs) -> Archive:
-    return Archive.load(args, preflight(args), None)
+    return Archive.load(args, preflight(args), SearchSettings())
 
 
 def ask(archive: Archive, exam_id: str, **parameters: Any) -> api.SearchAnswer:
@@ -132,7 +132,7 @@ def test_one_hit_a_patient(archive: Archive) -> None:
 
 
 def test_no_similar_case_is_an_answer(archive: Archive) -> None:
-    thresholds = archive._index.description.thresholds
+    thresholds = archive.index.description.thresholds
     assert isinstance(thresholds, dict)
     thresholds["two_stage/distal_radius"] = 1.1  # nothing is so similar
     for only_similar in (False, True):
@@ -170,8 +170,8 @@ def test_a_new_index_of_the_same_making_can_be_swapped_in(args: ServeArgs) -> No
     pins = preflight(args)
     publish_crops(args.root, "r2")
     publish_index(args.root, "r2", crops="r2")
-    assert Archive.load(args, pins, "r2").summary().lineage.index == "r2"
-    assert Archive.load(args, pins, None).summary().lineage.index == "r1"
+    assert Archive.load(args, pins, SearchSettings(index_run="r2")).summary().lineage.index == "r2"
+    assert Archive.load(args, pins, SearchSettings()).summary().lineage.index == "r1"
 
 
 def test_an_index_of_other_crops_or_another_encoder_cannot(args: ServeArgs) -> None:
@@ -181,7 +181,7 @@ def test_an_index_of_other_crops_or_another_encoder_cannot(args: ServeArgs) -> N
     publish_index(args.root, "r3", digest="other")
     for run_id in ("r2", "r3"):
         with pytest.raises(IndexMismatch, match=run_id):
-            Archive.load(args, pins, run_id)
+            Archive.load(args, pins, SearchSettings(index_run=run_id))
 
 
 def test_a_newer_encoder_stops_the_start_unless_the_old_one_is_named(args: ServeArgs) -> None:

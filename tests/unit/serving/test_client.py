@@ -65,7 +65,9 @@ def test_each_kind_of_query(client: Client, graph: FakeGraph) -> None:
     assert client.search(image=b"pixels", k=3).hits[0].exam_id == EXAM
     assert client.search(exam_id=EXAM, mode=api.Mode.GLOBAL).mode is api.Mode.GLOBAL
     assert client.search(text="buckle", region=Region.DISTAL_ULNA, age_min=4).region is Region.DISTAL_ULNA
-    assert [q.exam_id for q in graph.asked] == [None, EXAM, None]
+    assert client.search(token="abc", deadline_s=3).hits
+    assert [q.exam_id for q in graph.asked] == [None, EXAM, None, None]
+    assert graph.asked[3].token == "abc"
     assert graph.asked[0].parameters.k == 3
     assert graph.asked[2].parameters.age_min == 4
 

@@ -58,6 +58,28 @@ def test_an_exam_of_the_archive_needs_no_encoding(client: TestClient, graph: Fak
     assert graph.encoded == []
 
 
+def test_a_token_stands_for_a_query(client: TestClient, graph: FakeGraph) -> None:
+    assert client.post("/v1/search", data={"token": "abc", "deadline_s": "2"}).status_code == 200
+    (asked,) = graph.asked
+    assert (asked.token, asked.exam_id, dict(asked.vectors)) == ("abc", None, {})
+    assert asked.seconds is not None
+    assert 0 < asked.seconds <= 2
+    both = client.post("/v1/search", data={"token": "abc", "exam_id": EXAM})
+    assert "exactly one" in problem_of(both, 422, "invalid_request").detail
+    problem_of(client.post("/v1/search", data={"token": "abc", "deadline_s": "16"}), 422, "invalid_request")
+
+
+def test_what_is_spent_on_an_upload_is_not_left_until_the_deadline(client: TestClient, graph: FakeGraph) -> None:
+    assert client.post("/v1/search", files=IMAGE, data={"deadline_s": "1e-9"}).status_code == 200
+    assert client.post("/v1/search", files=IMAGE).status_code == 200
+    assert [q.seconds for q in graph.asked] == [0.0, None]
+    assert set(graph.asked[0].boxes) == set(Region)
+
+
+def test_metrics_tell_what_bones_has_computed(client: TestClient) -> None:
+    assert 'wristmir_computed_regions{figure="computed"} 3.0' in client.get("/metrics").text
+
+
 def test_a_text_stands_for_wrist_and_region(client: TestClient, graph: FakeGraph) -> None:
     form = {"text": "buckle fracture", "region": "distal_ulna", "mode": "region"}
     assert client.post("/v1/search", data=form).status_code == 200

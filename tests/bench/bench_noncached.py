@@ -1,0 +1,145 @@
+"""Non-cached retrieval over HTTP against the paper's way: one candidate after the other (WristMIR App. F, Table 7).
+
+Pools of 100, 500 and 1,000 of 1,597 phantom wrists, a region each, so that every first answer is cold: whole
+wrists alone are stored. `ours` is a cold search of 100, from request to complete answer. The peers take the same
+candidates from the same files through the same functions, everything loaded before:
+
+- torch: one process, bones by the trainer's module and crops by the same encoder, both in eager PyTorch on all cores;
+- own: one process on the archive's own back ends, all cores for its networks;
+- bare: the same, a process a core instead, each of which takes the next candidate as it is free: what the service's
+  parts could come to if they cost nothing and met nobody, no cache, no deadline, no second request.
+
+None pads the encoder's batch. `warm` is the same search again, `full` that of the index which stores all
+regions, swapped in: medians of 30, their hits must be equal to the last bit. `deadline`: a cold pool of 1,000 in
+steps of a second; by how much its slowest step was late, and whether coverage ever fell.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tests.bench.noncached import Loop, Service, World, make_world, many, served
+from tests.bench.trained import detectors
+
+PAPER_S = {100: 7.81, 500: 40.39, 1000: 74.94}
+"""Table 7; another machine, other models, another archive."""
+WARM = 30
+DEADLINE_S = 1.0
+
+
+def measure() -> dict[str, Any]:
+    """Return seconds of ours, of both loops and of the index that stores all, by pool."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = make_world(detectors(folder), str(Path(folder) / "world"))
+        return compare(world, Path(folder))
+
+
+def compare(world: World, folder: Path, pools: tuple[int, ...] = tuple(PAPER_S)) -> dict[str, Any]:
+    """Return the figures of a world, by three pools, the smallest first."""
+    from wristmir_ray.anatomy import BONES
+    from wristmir_ray.retrieval.index import Index
+
+    index = Index.load(world.root, world.bare)
+    regions = dict(zip(pools, BONES, strict=True))
+    first, last = pools[0], pools[-1]
+    exam = _with_bones(Index.load(world.root, world.full))
+    with served(world, folder) as service:
+        _start_up(service, exam)
+        cold, warm, found = {}, {}, {}
+        for pool, region in regions.items():
+            ask = {"exam_id": exam, "region": region, "pool": pool}
+            cold[pool] = _seconds(lambda a=ask: _complete(service, a))
+            warm[pool], found[pool] = _median(service, ask)
+        late, falls = _by_deadline(service, {"exam_id": exam, "region": regions[first], "pool": last})
+        service.swap(world.full)
+        full = {}
+        for pool, region in regions.items():
+            full[pool], wanted = _median(service, {"exam_id": exam, "region": region, "pool": pool})
+            assert _shown(found[pool]) == _shown(wanted), "not the answer of the archive that stores all"
+    loops = {pool: _loops(world, index, exam, pool, region) for pool, region in regions.items()}
+    torch, own, bare = ({p: s[i] for p, s in loops.items()} for i in range(3))
+    paper = {p: PAPER_S.get(p, float("nan")) for p in pools}
+    rows = {"paper": paper, "torch": torch, "own": own, "bare": bare, "cold": cold, "warm": warm, "full": full}
+    return {
+        "ours": round(cold[first], 3),
+        "peer": round(torch[first], 3),
+        "ratio": round(min(torch[p] / cold[p] for p in cold), 3),
+        "own_ratio": round(min(own[p] / cold[p] for p in cold), 3),
+        "bare_ratio": round(min(bare[p] / cold[p] for p in cold), 3),
+        "warm_ratio": round(max(warm[p] / full[p] for p in warm), 3),
+        "deadline_ratio": round(late, 3),
+        "coverage_falls": falls,
+        "unit": f"s a search of a pool of {first}",
+        "fields": {f"pool {p}": {name: figures[p] for name, figures in rows.items()} for p in pools},
+    }
+
+
+def _seconds(work: Any) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _with_bones(index: Any) -> str:
+    from wristmir_ray.anatomy import Region
+
+    return next(i for i in index.exams["exam_id"].to_pylist() if all(index.vector(i, r) is not None for r in Region))
+
+
+def _start_up(service: Service, exam: str) -> None:
+    """Let every part answer once, without a bone of the searches to come: crops are not cached."""
+    for _ in range(20):
+        service.client.crop(exam, "wrist")
+    service.client.search(exam_id=exam, mode="global")
+
+
+def _complete(service: Service, ask: dict[str, Any]) -> Any:
+    answer = service.client.search(**ask, deadline_s=15)
+    while answer.token:
+        answer = service.client.search(token=answer.token, deadline_s=15)
+    return answer
+
+
+def _median(service: Service, ask: dict[str, Any]) -> tuple[float, Any]:
+    answer = _complete(service, ask)
+    return statistics.median(_seconds(lambda: service.client.search(**ask)) for _ in range(WARM)), answer
+
+
+def _shown(answer: Any) -> Any:
+    return [h.model_dump(exclude={"lineage"}) for h in answer.hits], answer.gallery, answer.exactness, answer.fallback
+
+
+def _by_deadline(service: Service, ask: dict[str, Any]) -> tuple[float, int]:
+    """Return the slowest step over the deadline, and how often coverage fell."""
+    took, shares, query = [], [], ask
+    while query:
+        started = time.perf_counter()
+        answer = service.client.search(**query, deadline_s=DEADLINE_S)
+        took.append(time.perf_counter() - started)
+        shares.append(answer.coverage.share)
+        query = {"token": answer.token} if answer.token else {}
+    assert len(took) > 2, "the pool was settled before a deadline"
+    return max(took) / DEADLINE_S, sum(b < a for a, b in pairwise(shares))
+
+
+def _loops(world: World, index: Any, exam: str, pool: int, region: Any) -> tuple[float, float, float]:
+    """Return seconds of the three loops over the pool's candidates."""
+    from dataclasses import replace
+
+    from wristmir_ray import storage
+    from wristmir_ray.retrieval.query import Prepared, SearchRequest
+    from wristmir_ray.retrieval.unstored import sources_of
+    from wristmir_ray.search.merge import Mode
+
+    prepared = Prepared.of(index, SearchRequest(region, Mode.GLOBAL, pool, pool, exam_id=exam))
+    part = index.candidates(replace(prepared, ask=replace(prepared.ask, local=None)))[0]
+    sources = sources_of(index, part.places)
+    assert len(sources) == pool
+    crops = storage.published(world.root, "crops").run_id
+    cores = os.cpu_count() or 1
+    torch, own, bare = (Loop(world.root, crops, *how) for how in ((True, cores), (False, cores), (False, 1)))
+    return tuple(many(loop, sources, region, n) for loop, n in ((torch, 1), (own, 1), (bare, cores)))

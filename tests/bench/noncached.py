@@ -1,0 +1,189 @@
+"""A served non-cached archive of phantoms, for `bench_noncached`, and the loops that it is held against.
+
+The loops take one candidate after the other, as the paper does (WristMIR App. F): read, decode, cut the wrist by its
+stored box, find the bones, cut the asked one, embed it.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPO = Path(__file__).parents[2]
+BATCH = 16
+"""Of the encoder, as the demo trains it."""
+
+
+@dataclass(frozen=True)
+class World:
+    """An archive that is indexed twice."""
+
+    root: str
+    full: str
+    """Run of the index that stores all regions."""
+    bare: str
+    """Run of the index that stores whole wrists."""
+
+
+def make_world(demo: Any, root: str) -> World:
+    """Ingest the demo's phantoms, cut them with its detectors, embed them with random weights, and index them twice."""
+    from tests.integration.tiny_world import publish_encoder
+    from wristmir_ray.config import load_config
+    from wristmir_ray.ingest.config import IngestConfig
+    from wristmir_ray.ingest.pipeline import run as ingest
+    from wristmir_ray.preprocess.config import PreprocessConfig
+    from wristmir_ray.preprocess.pipeline import run as preprocess
+    from wristmir_ray.retrieval.config import RetrievalConfig
+    from wristmir_ray.retrieval.pipeline import run as index
+
+    jobs = REPO / "jobs"
+    quiet = ["--root", root, "--ray.progress", "false", "--max_reject_share", "0.5"]
+    images = ["--images", f"{demo.phantoms}/images", "--metadata.path", f"{demo.phantoms}/metadata.csv"]
+    images += ["--reports.path", f"{demo.phantoms}/reports.csv"]
+    ingest(load_config(IngestConfig, [*quiet, *images], jobs / "ingest.yaml"))
+    cut = [*quiet, "--detectors", demo.archive, "--detect.workers", str(os.cpu_count())]
+    preprocess(load_config(PreprocessConfig, cut, jobs / "preprocess.yaml"))
+    publish_encoder(root, fixed_batch=BATCH)
+    runs = [
+        index(load_config(RetrievalConfig, [*quiet, "--regions", regions], jobs / "build_index.yaml")).runs["index"]
+        for regions in ('["distal_radius", "distal_ulna", "ulnar_styloid"]', "[]")
+    ]
+    return World(root, *runs)
+
+
+@dataclass
+class Service:
+    """A running service whose index can be swapped."""
+
+    world: World
+    client: Any
+    config: Path
+    dashboard: str
+
+    def swap(self, run: str) -> None:
+        """Serve another index; return once it answers."""
+        from tests.integration.local_head import environment
+
+        settings = yaml.safe_load(self.config.read_text())
+        (search,) = [d for d in settings["applications"][0]["deployments"] if d["name"] == "Search"]
+        search["user_config"]["index_run"] = run
+        self.config.write_text(yaml.safe_dump(settings))
+        command = ["serve", "deploy", "--address", self.dashboard, str(self.config)]
+        subprocess.run(command, env=environment(), cwd=REPO, check=True, capture_output=True, timeout=120)
+        while self.client.archives()[0].lineage.index != run:
+            time.sleep(0.2)
+
+
+@contextmanager
+def served(world: World, folder: Path) -> Iterator[Service]:
+    """Serve the archive without bones, by the repository's own settings, a replica of Look a core."""
+    from tests.integration.local_head import end_session, environment, free_ports, local_head, wait_for
+    from wristmir_ray.serving.client import Client
+
+    (port,) = free_ports(1)
+    settings = yaml.safe_load((REPO / "serve_config.yaml").read_text())
+    settings["http_options"]["port"] = port
+    (application,) = settings["applications"]
+    application["args"] |= {"root": world.root, "index_run": world.bare, "rate_limit": None}
+    application["args"] |= {"cache": str(folder / "cache")}
+    (look,) = [d for d in application["deployments"] if d["name"] == "Look"]
+    del look["autoscaling_config"]
+    look["num_replicas"] = os.cpu_count()
+    config = folder / "serve_config.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    with local_head(REPO) as head, (folder / "log").open("w") as log:
+        command = ["serve", "run", str(config)]
+        about = {"env": {**environment(), "RAY_ADDRESS": head.gcs}, "cwd": REPO, "start_new_session": True}
+        running = subprocess.Popen(command, **about, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz", running)
+            with Client(f"http://127.0.0.1:{port}", timeout_s=60) as client:
+                yield Service(world, client, config, head.dashboard)
+        finally:
+            end_session(running)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What one candidate goes through."""
+
+    root: str
+    crops: str
+    """Run of the crops, for their settings."""
+    torch: bool
+    """The trainer's own module in eager mode instead of the archive's back end."""
+    threads: int
+
+    def open(self) -> Any:
+        """Return source, region -> vector or None; loads everything first."""
+        import torch
+
+        from wristmir_ray import storage
+        from wristmir_ray.models.encoder import ClipEncoder, load_encoder
+        from wristmir_ray.models.networks import RuntimeConfig
+        from wristmir_ray.serving.onthefly.look import load_looker
+
+        torch.set_num_threads(self.threads)
+        made = storage.published(self.root, "crops", self.crops)
+        runtime = RuntimeConfig(**{**made.config["runtime"], "threads": self.threads})
+        looker = load_looker(self.root, self.crops, runtime)
+        if self.torch:
+            looker._bones = _in_torch(made, self.threads)
+        trained = load_encoder(self.root)
+        single = ClipEncoder(replace(trained._clip, fixed_batch=None), trained.digest, "cpu")
+
+        def one(source: Any, region: Any) -> Any:
+            (cut,) = looker.cut([source], looker.fetch([source]), region)
+            return None if cut.crop is None else single.encode_images([cut.crop])[0]
+
+        return one
+
+
+def _in_torch(made: Any, threads: int) -> Any:
+    """Return the bone detector with its network in eager PyTorch, weights and code around it the same."""
+    import torch
+
+    from tests.bench.bench_detectors import _eager, _published
+    from wristmir_ray.models.detector import BONE_DETECTOR, load_detector
+    from wristmir_ray.models.networks import RuntimeConfig
+
+    root = made.config["detectors"]
+    detector = load_detector(root, BONE_DETECTOR, made.models[BONE_DETECTOR], RuntimeConfig(**made.config["runtime"]))
+    model, spec = _published(root, BONE_DETECTOR)
+    detector._network = _eager(model, len(spec.classes))
+    torch.set_num_threads(threads)  # _eager takes one
+    return detector
+
+
+def many(loop: Loop, sources: Sequence[Any], region: Any, processes: int) -> float:
+    """Return seconds of the loop, its candidates shared by processes that have loaded everything."""
+    with get_context("spawn").Pool(processes, _start, (loop,)) as pool:
+        pool.map(_warm, [(sources[0], region)] * processes * 4, chunksize=1)
+        started = time.perf_counter()
+        for _ in pool.imap_unordered(partial(_step, region=region), sources):
+            pass
+        return time.perf_counter() - started
+
+
+_opened: list[Any] = []
+"""A process's loop."""
+
+
+def _start(loop: Loop) -> None:
+    _opened.append(loop.open())
+
+
+def _warm(pair: Any) -> None:
+    _opened[0](*pair)
+
+
+def _step(source: Any, region: Any) -> None:
+    _opened[0](source, region)

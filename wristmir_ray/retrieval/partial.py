@@ -1,0 +1,179 @@
+"""Two stages over an index that does not store the region: the pool's is computed as it is asked for (WristMIR App. F).
+
+    stage 1 ─> pool ─> what is not known of it ─> compute, until the deadline ─> best-so-far ranking
+
+Candidates that are not computed yet follow the compared ones in stage-1 order, flagged. Once nothing is
+pending, the answer is the one of an index that stores the region: the same scores, order and boxes.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.retrieval.index import Index
+from wristmir_ray.retrieval.query import Hit, Prepared, SearchAnswer, SearchRequest
+from wristmir_ray.retrieval.unstored import Found, Known, Source, State, sources_of
+from wristmir_ray.search.coarse import scores
+from wristmir_ray.search.merge import Mode, Part, Ranked, rank
+
+Compute = Callable[[Sequence[Source], Region, float], Awaitable[Sequence[Found | None]]]
+"""(sources, region, seconds) -> what came of each within that time; None: nothing yet."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a pool has come, candidate by candidate in stage-1 order: what a continuation starts from."""
+
+    states: np.ndarray
+    """(P,) uint8 of State."""
+    scores: np.ndarray
+    """(P,) float32; NaN where the region was not compared."""
+
+    def count(self, *states: State) -> int:
+        """Return how many candidates are in one of these states."""
+        return int(np.isin(self.states, states).sum())
+
+    @property
+    def coverage(self) -> float:
+        """Share of the pool that is settled; 1 for an empty one."""
+        return 1.0 - self.count(State.PENDING) / len(self.states) if len(self.states) else 1.0
+
+
+@dataclass(frozen=True)
+class Partial:
+    """An answer over what is computed by now."""
+
+    answer: SearchAnswer
+    states: list[State]
+    """One a hit."""
+    progress: Progress
+
+
+def is_computed(index: Index, request: SearchRequest) -> bool:
+    """Return whether the answer needs a region that the index does not store."""
+    has = request.exam_id is not None or request.region in request.vectors
+    return request.mode is Mode.TWO_STAGE and request.region not in index.stored and has
+
+
+async def search(
+    index: Index,
+    known: Known,
+    request: SearchRequest,
+    compute: Compute,
+    seconds: float,
+    before: Progress | None = None,
+) -> Partial:
+    """Return the best answer that can be had in time.
+
+    Args:
+        index: opened.
+        known: what is computed of it; grows.
+        request: for which `is_computed` holds.
+        compute: gives what is not known.
+        seconds: until when; what is in the pool then and not computed stays pending.
+        before: of an earlier answer to the same request over the same index: what it had settled stays settled.
+
+    Raises:
+        KeyError, ValueError: as `Index.search`; ValueError: `before` is of another pool.
+    """
+    until = time.monotonic() + seconds
+    request, own = await _own_region(index, known, request, compute, until)
+    if own not in {State.COMPARED, State.PENDING}:
+        answer = await asyncio.to_thread(index.search, request)
+        if own is not State.NO_REGION:
+            answer = replace(answer, fallback=f"query_{own.name.lower()}")
+        return Partial(answer, [State.NO_REGION] * len(answer.hits), _nothing())
+    pool = await asyncio.to_thread(_Pool, index, known, request, own, before)
+    waited = time.monotonic()
+    missing = pool.missing()
+    if len(missing) and own is State.COMPARED and until > waited:
+        sources = sources_of(index, pool.part.places[missing])
+        found = await compute(sources, request.region, until - waited)
+        known.add(request.region, pool.part.places[missing], found)
+        pool.settle(missing, found)
+    return await asyncio.to_thread(pool.answer, 1e3 * (time.monotonic() - waited))
+
+
+async def _own_region(
+    index: Index, known: Known, request: SearchRequest, compute: Compute, until: float
+) -> tuple[SearchRequest, State]:
+    """Return the request with its region's vector, and what has become of that: an exam's own is computed first."""
+    if request.exam_id is None or request.region in request.vectors:
+        return request, State.COMPARED
+    place = index.place(request.exam_id)
+    found = known.found(request.region, place)
+    if found is None:
+        at = np.array([place])
+        (found,) = await compute(sources_of(index, at), request.region, max(0.0, until - time.monotonic()))
+        known.add(request.region, at, [found])
+    if found is None or found.vector is None:
+        return request, State.PENDING if found is None else found.state
+    return replace(request, vectors={request.region: found.vector}), State.COMPARED
+
+
+class _Pool:
+    """The candidates of one request, and what is known of them."""
+
+    def __init__(self, index: Index, known: Known, request: SearchRequest, own: State, before: Progress | None) -> None:
+        prepared = Prepared.of(index, request)
+        if own is State.PENDING:  # no vector yet: it is no fallback to stage 1, but the pool of a later one
+            pool = replace(prepared.ask, wanted=request.pool, one_a_patient=False)
+            prepared = replace(prepared, mode=Mode.TWO_STAGE, fallback=None, ask=pool)
+        self._index, self._known, self._prepared = index, known, prepared
+        blind = replace(prepared, ask=replace(prepared.ask, local=None))
+        self.part, self._exactness, self._ms, self._gallery = index.candidates(blind)
+        count = len(self.part.ids)
+        if before is not None and len(before.states) != count:
+            raise ValueError("the progress is of another pool")
+        self._states = np.zeros(count, np.uint8) if before is None else before.states.copy()
+        self._scores = np.full(count, np.nan, np.float32) if before is None else before.scores.copy()
+        self._boxes: dict[int, Box | None] = {}
+        if prepared.ask.local is not None:
+            found, states = known.scores(request.region, prepared.ask.local, self.part.places)
+            here = states != State.PENDING  # what was settled before stays so, known or not
+            self._states[here], self._scores[here] = states[here], found[here]
+
+    def missing(self) -> np.ndarray:
+        """Return which candidates are pending, in stage-1 order."""
+        return np.flatnonzero(self._states == State.PENDING)
+
+    def settle(self, at: np.ndarray, found: Sequence[Found | None]) -> None:
+        """Take in what came of some candidates."""
+        local = self._prepared.ask.local
+        assert local is not None
+        for i, f in zip(at.tolist(), found, strict=True):
+            if f is not None:
+                self._states[i], self._boxes[i] = f.state, f.box
+                if f.vector is not None:
+                    self._scores[i] = scores(local, f.vector[None])[0]
+
+    def answer(self, waited_ms: float) -> Partial:
+        request, started = self._prepared.request, time.perf_counter()
+        part = replace(self.part, region_scores=self._scores)
+        ranked = rank(part, Mode.TWO_STAGE, request.k, request.one_a_patient)
+        merged = time.perf_counter()
+        hits = self._hits(part, ranked)
+        done = time.perf_counter()
+        self._ms |= {"compute": waited_ms, "rerank": 1e3 * (merged - started), "metadata": 1e3 * (done - merged)}
+        answer = SearchAnswer(hits, self._exactness, self._prepared.fallback, self._gallery, self._ms)
+        states = [State(int(s)) for s in self._states[ranked.at]]
+        return Partial(answer, states, Progress(self._states, self._scores))
+
+    def _hits(self, part: Part, ranked: Ranked) -> list[Hit]:
+        region = self._prepared.request.region
+        hits = self._index.hits(region, part.take(ranked.at), ranked.stage1_ranks)
+        return [replace(hit, box=self._box(i)) for hit, i in zip(hits, ranked.at.tolist(), strict=True)]
+
+    def _box(self, i: int) -> Box | None:
+        if i not in self._boxes:
+            found = self._known.found(self._prepared.request.region, self.part.places[i].tolist())
+            return found.box if found else None
+        return self._boxes[i]
+
+
+def _nothing() -> Progress:
+    return Progress(np.zeros(0, np.uint8), np.zeros(0, np.float32))
