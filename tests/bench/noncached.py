@@ -155,6 +155,7 @@ class Predict:
     """The trainer's own `predict` with the published network's weights: the paper's detector as its library runs it."""
 
     def __init__(self, root: str, run: str, threads: int) -> None:
+        os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="0")  # before it is imported
         import torch
         from ultralytics import YOLO
 
