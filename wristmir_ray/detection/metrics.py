@@ -15,6 +15,8 @@ HIT_IOU = 0.5
 
 NEAR_BEST = 0.002
 """F1 values that differ by less are one plateau: fewer than one image in some hundred tells them apart."""
+MOST_LOST = 0.02
+"""Of F1, for a lower threshold: a handful of images has a large standard error."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ def best_threshold(ranked: Ranked, low: float = 0.01, high: float = 0.9, some_ab
 
     A short training gives low scores, so that a fixed threshold would call good boxes missing. Images
     of another kind than those of validation give lower scores too (children, where phantoms were learned). So the
-    lowest score is taken whose F1 is within one standard error of the highest, where images without the region have
-    shown what a lower threshold lets through: of a curve so flat, validation cannot tell where its top is. Where
-    every image shows the region nothing has, and it is the geometric middle of the longest plateau within NEAR_BEST.
+    lowest score is taken whose F1 is within one standard error (MOST_LOST at most) of the highest, where images
+    without the region have shown what a lower threshold lets through: of a curve so flat, validation cannot tell
+    where its top is. Where every image shows the region nothing has, and it is the geometric middle of the longest
+    plateau within NEAR_BEST.
 
     Args:
         ranked: the best detection of each image.
@@ -112,7 +115,7 @@ def best_threshold(ranked: Ranked, low: float = 0.01, high: float = 0.9, some_ab
     tried = np.geomspace(low, high, 101)
     f1 = np.array([at_threshold(ranked, float(t))[2] for t in tried])
     if some_absent:
-        error = f1_standard_error(ranked, float(tried[f1.argmax()]))
+        error = min(f1_standard_error(ranked, float(tried[f1.argmax()])), MOST_LOST)
         return float(tried[np.argmax(f1 >= f1.max() - error)])
     best = np.flatnonzero(f1 >= f1.max() - NEAR_BEST)
     plateaus = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)

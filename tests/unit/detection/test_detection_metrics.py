@@ -127,6 +127,9 @@ def test_a_flat_curve_gives_its_lowest_score_whatever_single_images_say() -> Non
     at = [at_threshold(flat, t)[2] for t in (0.04, 0.1, 0.4)]
     assert at[2] > at[1] > at[2] - f1_standard_error(flat, 0.4) > at[0]
     assert 0.05 < best_threshold(flat, some_absent=True) < 0.06
+    few = ranked([0.9, 0.3], [1, 0], 2)
+    assert f1_standard_error(few, 0.9) > 0.1
+    assert 0.3 < best_threshold(few, some_absent=True) < 0.32, "a third of F1 is not given up, whatever its error"
 
 
 def test_preprocess_takes_one_box_a_region() -> None:
