@@ -74,11 +74,11 @@ def _compare(demo: Any, target: Any) -> dict[str, Any]:
     }
 
 
-def _published(root: str, name: str) -> tuple[bytes, Any]:
+def _published(root: str, name: str, run: str | None = None) -> tuple[bytes, Any]:
     from wristmir_ray import storage
     from wristmir_ray.models.detector import MODEL_FILE, SPEC_FILE, DetectorSpec
 
-    folder = storage.run_uri(root, name, storage.published(root, name).run_id)
+    folder = storage.run_uri(root, name, storage.published(root, name, run).run_id)
     spec = DetectorSpec.from_json(storage.read_bytes(storage.join(folder, SPEC_FILE)))
     return storage.read_bytes(storage.join(folder, MODEL_FILE)), spec
 
@@ -96,19 +96,11 @@ def _back_ends(model: bytes, spec: Any) -> dict[str, Run]:
 
 
 def _eager(model: bytes, classes: int) -> Run:
-    """Return the trainer's module with the network's weights."""
-    import onnx
+    """Return the trainer's module as a function, on one thread."""
     import torch
-    from onnx import numpy_helper
-    from ultralytics.nn.tasks import DetectionModel
 
     torch.set_num_threads(1)
-    weights = {
-        i.name: torch.from_numpy(numpy_helper.to_array(i).copy())
-        for i in onnx.load_from_string(model).graph.initializer
-    }
-    module = DetectionModel("yolo11n.yaml", ch=3, nc=classes, verbose=False).eval().fuse(verbose=False)
-    module.load_state_dict(weights, strict=False)
+    module = trainers_module(model, classes)
 
     def run(squares: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -116,6 +108,22 @@ def _eager(model: bytes, classes: int) -> Run:
         return (output[0] if isinstance(output, (tuple, list)) else output).numpy()
 
     return run
+
+
+def trainers_module(model: bytes, classes: int) -> Any:
+    """Return the trainer's module with the network's weights."""
+    import onnx
+    import torch
+    from onnx import numpy_helper
+    from ultralytics.nn.tasks import DetectionModel
+
+    weights = {
+        i.name: torch.from_numpy(numpy_helper.to_array(i).copy())
+        for i in onnx.load_from_string(model).graph.initializer
+    }
+    module = DetectionModel("yolo11n.yaml", ch=3, nc=classes, verbose=False).eval().fuse(verbose=False)
+    module.load_state_dict(weights, strict=False)
+    return module
 
 
 def _map50(run: Run, spec: Any, images: list[np.ndarray], truth: list[Any]) -> float:

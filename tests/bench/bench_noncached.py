@@ -4,7 +4,8 @@ Pools of 100, 500 and 1,000 of 1,597 phantom wrists, a region each, so that ever
 wrists alone are stored. `ours` is a cold search of 100, from request to complete answer. The peers take the same
 candidates from the same files through the same functions, everything loaded before:
 
-- torch: one process, bones by the trainer's module and crops by the same encoder, both in eager PyTorch on all cores;
+- torch: one process, bones by Ultralytics' `predict` and crops by the same encoder of open_clip, both in eager PyTorch
+  on all cores;
 - own: one process on the archive's own back ends, all cores for its networks;
 - bare: the same, a process a core instead, each of which takes the next candidate as it is free: what the service's
   parts could come to if they cost nothing and met nobody, no cache, no deadline, no second request.

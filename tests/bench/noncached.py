@@ -15,7 +15,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+
+from wristmir_ray.anatomy import Box
+from wristmir_ray.models.detector import BONE_DETECTOR, Detection
 
 REPO = Path(__file__).parents[2]
 BATCH = 16
@@ -119,7 +123,7 @@ class Loop:
     crops: str
     """Run of the crops, for their settings."""
     torch: bool
-    """The trainer's own module in eager mode instead of the archive's back end."""
+    """The trainer's own `predict` in eager PyTorch instead of the archive's back end."""
     threads: int
 
     def open(self) -> Any:
@@ -136,7 +140,7 @@ class Loop:
         runtime = RuntimeConfig(**{**made.config["runtime"], "threads": self.threads})
         looker = load_looker(self.root, self.crops, runtime)
         if self.torch:
-            looker._bones = _in_torch(made, self.threads)
+            looker._bones = Predict(made.config["detectors"], made.models[BONE_DETECTOR], self.threads)
         trained = load_encoder(self.root)
         single = ClipEncoder(replace(trained._clip, fixed_batch=None), trained.digest, "cpu")
 
@@ -147,20 +151,34 @@ class Loop:
         return one
 
 
-def _in_torch(made: Any, threads: int) -> Any:
-    """Return the bone detector with its network in eager PyTorch, weights and code around it the same."""
-    import torch
+class Predict:
+    """The trainer's own `predict` with the published network's weights: the paper's detector as its library runs it."""
 
-    from tests.bench.bench_detectors import _eager, _published
-    from wristmir_ray.models.detector import BONE_DETECTOR, load_detector
-    from wristmir_ray.models.networks import RuntimeConfig
+    def __init__(self, root: str, run: str, threads: int) -> None:
+        os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="0")  # before it is imported
+        import torch
+        from ultralytics import YOLO
 
-    root = made.config["detectors"]
-    detector = load_detector(root, BONE_DETECTOR, made.models[BONE_DETECTOR], RuntimeConfig(**made.config["runtime"]))
-    model, spec = _published(root, BONE_DETECTOR)
-    detector._network = _eager(model, len(spec.classes))
-    torch.set_num_threads(threads)  # _eager takes one
-    return detector
+        from tests.bench.bench_detectors import _published, trainers_module
+
+        torch.set_num_threads(threads)  # the library takes what it likes when it is imported
+        model, self._spec = _published(root, BONE_DETECTOR, run)
+        self._yolo = YOLO("yolo11n.yaml", task="detect", verbose=False)
+        self._yolo.model = trainers_module(model, len(self._spec.classes))
+        self.digest, self.typical_scores = self._spec.digest, dict.fromkeys(self._spec.classes, 1.0)
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """Return each image's detections, one image a call."""
+        return [self._one(np.repeat(image[..., None], 3, axis=2)) for image in images]
+
+    def _one(self, colour: np.ndarray) -> list[Detection]:
+        spec = self._spec
+        settings = {"imgsz": spec.image_size, "conf": min(spec.score_thresholds), "iou": spec.iou_threshold}
+        boxes = self._yolo.predict(colour, device="cpu", verbose=False, **settings)[0].boxes
+        found = zip(boxes.cls.int().tolist(), boxes.xyxy.tolist(), boxes.conf.tolist(), strict=True)
+        return [
+            Detection(spec.classes[c], Box(*box), score) for c, box, score in found if score >= spec.score_thresholds[c]
+        ]
 
 
 def many(loop: Loop, sources: Sequence[Any], region: Any, processes: int) -> float:

@@ -48,5 +48,5 @@ def test_every_deployment_is_ours_and_bounded(deployments: dict[str, dict[str, A
         assert deployment["max_queued_requests"] > 0
     assert sum(most[n] * d["ray_actor_options"]["num_cpus"] for n, d in deployments.items()) <= 2
     bones = BonesSettings(**deployments["Bones"]["user_config"])
-    assert bones.at_once <= deployments["Look"]["max_queued_requests"]
+    assert bones.at_once <= deployments["Look"]["max_ongoing_requests"]
     assert deployments["Encode"]["max_ongoing_requests"] >= 2 * BatchSettings().max_batch_size

@@ -11,6 +11,9 @@ from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.onthefly.tokens import Claim, seal, unseal
 from wristmir_ray.serving.service import Query
 
+RESERVE_S, RESERVE_SHARE = 0.05, 0.05
+"""Of the time until a deadline, for ranking and the way back: the smaller of the two."""
+
 
 async def answer(
     archive: Archive, query: Query, compute: Compute, secret: bytes, seconds: float
@@ -39,6 +42,7 @@ async def answer(
     if not partial.is_computed(archive.index, request):
         return await asyncio.to_thread(archive.search, query)
     left = seconds if query.seconds is None else query.seconds
+    left -= min(RESERVE_S, RESERVE_SHARE * left)
     before = claim.progress if claim else None
     found = await partial.search(archive.index, archive.known, request, compute, left, before)
     told = archive.answer(query.parameters, found.answer, found.states)
