@@ -30,8 +30,8 @@ def detectors(folder: str, exams: int | None = None) -> Any:
     raise AssertionError("the line has no preprocess")
 
 
-def name_images(demo: Any, root: str, exams: int) -> list[str]:
-    """Publish EXAMS of any number at `root`, whose images are the demo's in turn; return their addresses."""
+def name_images(demo: Any, root: str, exams: int) -> list[tuple[str, str]]:
+    """Publish EXAMS of any number at `root`, whose images are the demo's in turn; return addresses and pixel ids."""
     from wristmir_ray import keys, storage
     from wristmir_ray.schemas import EXAMS
 
@@ -41,4 +41,4 @@ def name_images(demo: Any, root: str, exams: int) -> list[str]:
         for i in range(exams)
     ]  # the one order says nothing of the other, as in an archive
     publish_rows(root, EXAMS, rows)
-    return [row["source_uri"] for row in rows]
+    return [(row["source_uri"], row["pixel_id"]) for row in rows]
