@@ -45,7 +45,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    pins = Pins(LINEAGE, "c", "digest", "p")
+    pins = Pins(LINEAGE, "c", "e", "digest", "p")
     numbers = np.arange(EXAMS)
     full = publish(str(tmp_path), numbers, CONFIG)
     bare = publish(str(tmp_path), numbers, CONFIG, "i2", stored=[Region.WRIST])
