@@ -149,7 +149,7 @@ class Archive:
 
     def exams_run(self, exam_id: str) -> str | api.Problem:
         """Return the run of EXAMS that says where an exam's image lies; a problem where there is no such exam."""
-        return self._pins.exams if exam_id in self._index else problems.unknown_exam()
+        return self.pins.exams if exam_id in self.index else problems.unknown_exam()
 
     def crop(self, exam_id: str, region: Region) -> bytes | api.Problem:
         """Return one region's crop as PNG; a problem where the exam or the region is not there."""
