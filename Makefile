@@ -55,7 +55,7 @@ check: .venv/.dev ## ruff, mypy strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: .venv/.dev ## what must pass before every push (about fifteen minutes)
+test: .venv/.dev ## what must pass before every push (about twenty minutes)
 	$(BIN)/pytest -m "not slow and not gpu"
 
 test-ray: .venv/.dev ## only what runs on a real local Ray

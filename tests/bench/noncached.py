@@ -89,7 +89,7 @@ class Service:
 @contextmanager
 def served(world: World, folder: Path) -> Iterator[Service]:
     """Serve the archive without bones, by the repository's own settings, a replica of Look a core."""
-    from tests.integration.local_head import end_session, environment, free_ports, local_head, wait_for
+    from tests.integration.local_head import free_ports, local_head, serving
     from wristmir_ray.serving.client import Client
 
     (port,) = free_ports(1)
@@ -103,16 +103,9 @@ def served(world: World, folder: Path) -> Iterator[Service]:
     look["num_replicas"] = os.cpu_count()
     config = folder / "serve_config.yaml"
     config.write_text(yaml.safe_dump(settings))
-    with local_head(REPO) as head, (folder / "log").open("w") as log:
-        command = ["serve", "run", str(config)]
-        about = {"env": {**environment(), "RAY_ADDRESS": head.gcs}, "cwd": REPO, "start_new_session": True}
-        running = subprocess.Popen(command, **about, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/readyz", running)
-            with Client(f"http://127.0.0.1:{port}", timeout_s=60) as client:
-                yield Service(world, client, config, head.dashboard)
-        finally:
-            end_session(running)
+    log = folder / "log"
+    with local_head(REPO) as head, serving(config, port, head, log) as url, Client(url, timeout_s=60) as client:
+        yield Service(world, client, config, head.dashboard)
 
 
 @dataclass(frozen=True)

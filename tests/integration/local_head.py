@@ -85,6 +85,26 @@ def local_head(cwd: Path) -> Iterator[Head]:
             end_session(head)
 
 
+@contextmanager
+def serving(config: Path, port: int, head: Head, log: Path) -> Iterator[str]:
+    """Run `serve run` on a head in the repository, yield the service's address once it is ready, and end it."""
+    repository = Path(__file__).parents[2]
+    with log.open("a") as lines:
+        running = subprocess.Popen(
+            ["serve", "run", str(config)],
+            env={**environment(), "RAY_ADDRESS": head.gcs},
+            cwd=repository,
+            start_new_session=True,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz", running)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            end_session(running)
+
+
 def wait_for(url: str, process: "subprocess.Popen[bytes]", seconds: float = 240.0) -> None:
     """Return once `url` answers 200; raise when the process ends or the time is up."""
     deadline = time.monotonic() + seconds

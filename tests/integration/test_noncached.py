@@ -1,7 +1,6 @@
 """A non-cached archive as its users meet it: built, served, asked, restarted; beside one that stores all."""
 
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPO
-from tests.integration.local_head import end_session, environment, free_ports, local_head, wait_for
+from tests.integration.local_head import free_ports, local_head, serving
 from tests.integration.test_serving import build_index
 from tests.integration.tiny_world import World, image, make_world
 from wristmir_ray import storage
@@ -73,21 +72,8 @@ def served(archive: Archive, folder: Path, deadline_s: float = 10.0) -> Iterator
     look["autoscaling_config"]["min_replicas"] = 1
     path = folder / "serve_config.yaml"
     path.write_text(yaml.safe_dump(config))
-    with local_head(REPO) as head, (folder / "log").open("a") as log:
-        running = subprocess.Popen(
-            ["serve", "run", str(path)],
-            env={**environment(), "RAY_ADDRESS": head.gcs},
-            cwd=REPO,
-            start_new_session=True,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{port}/readyz", running)
-            with Client(f"http://127.0.0.1:{port}") as client:
-                yield client
-        finally:
-            end_session(running)
+    with local_head(REPO) as head, serving(path, port, head, folder / "log") as url, Client(url) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import yaml
 from tests.api_schema import check_reached, hold_against_schema
 from tests.conftest import REPO
 from tests.integration.attack import attack, replicas_mib
-from tests.integration.local_head import Head, end_session, environment, free_ports, local_head, wait_for
+from tests.integration.local_head import Head, environment, free_ports, local_head, serving
 from tests.integration.tiny_world import World, image, make_world, publish_encoder
 from tests.malformed import requests
 from wristmir_ray import storage
@@ -95,21 +95,9 @@ def service(world: tuple[World, tuple[str, str]], tmp_path_factory: pytest.TempP
     config = folder / "serve_config.yaml"
     keys = {role: add_key(keys_file(config), f"the-{role}", role) for role in Role}
     write_config(config, world[0].root, port)
-    with local_head(REPO) as head, (folder / "log").open("w") as log:
-        running = subprocess.Popen(
-            ["serve", "run", str(config)],
-            env={**environment(), "RAY_ADDRESS": head.gcs},
-            cwd=REPO,
-            start_new_session=True,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{port}/readyz", running)
-            with Client(f"http://127.0.0.1:{port}", keys[Role.READ]) as client:
-                yield Service(world[0], client, head, config, folder / "log", world[1], keys[Role.ADMIN])
-        finally:
-            end_session(running)
+    log = folder / "log"
+    with local_head(REPO) as head, serving(config, port, head, log) as url, Client(url, keys[Role.READ]) as client:
+        yield Service(world[0], client, head, config, log, world[1], keys[Role.ADMIN])
 
 
 @pytest.mark.parametrize("mode", list(api.Mode))

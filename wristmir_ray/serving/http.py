@@ -149,7 +149,7 @@ def _add_archive(http: FastAPI, graph: Graph) -> None:
         "/v1/exams/{exam_id}/crops/{region}",
         tags=["archive"],
         response_class=Response,
-        responses={200: {"content": {"image/png": {}}}, 404: _PROBLEM},
+        responses={200: {"content": {"image/png": {}}}, 404: _PROBLEM, 410: _PROBLEM},
     )
     async def crop(exam_id: api.ExamId, region: Region) -> Response:
         """Return one region of one exam, enhanced, as 8-bit grey PNG."""

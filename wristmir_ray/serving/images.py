@@ -78,7 +78,7 @@ class Painter:
             return problems.image_gone(e.code)
         except (WristmirError, OSError) as e:  # the store is away, or the table is: the message may hold addresses
             log.error("an image could not be read", extra={"fields": {"reason": type(e).__name__}})
-            return problems.unavailable("store_away", "the store of the images does not answer; try again later")
+            return problems.store_away()
         if max_side is not None and max(gray.shape) > max_side:
             gray = resize_longer_side(gray, max_side)
         return Image(tag, encode_png(gray))

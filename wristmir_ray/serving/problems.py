@@ -101,14 +101,14 @@ def unknown_exam() -> Problem:
     return problem(404, "unknown_exam", "the archive holds no such exam")
 
 
-def no_source() -> Problem:
-    """Return the problem of an exam whose image is gone, or another one than was indexed."""
-    return problem(404, "no_source", "the exam's image cannot be read, or is another one than was indexed")
-
-
 def unknown_region() -> Problem:
     """Return the problem of a region that was not found in an exam's image."""
     return problem(404, ErrorCode.NO_REGION.value, "this region was not found in the exam's image")
+
+
+def store_away() -> Problem:
+    """Return the problem of an image whose store does not answer: another try may find it there."""
+    return unavailable("store_away", "the store of the images does not answer; try again later")
 
 
 def image_gone(code: str) -> Problem:

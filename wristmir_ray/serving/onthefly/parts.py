@@ -43,9 +43,11 @@ class Look:
         files = await asyncio.to_thread(self._looker.fetch, [source])
         async with self._looking:
             (cut,) = await asyncio.to_thread(self._looker.cut, [source], files, region)
+        if cut.crop is not None:
+            return encode_png(cut.crop)
         if cut.state is State.NO_REGION:
             return problems.unknown_region()
-        return problems.no_source() if cut.crop is None else encode_png(cut.crop)
+        return problems.store_away() if cut.state is None else problems.image_gone(cut.state.name.lower())
 
 
 class Bones:

@@ -186,6 +186,9 @@ def test_bones_and_look_compute_once_what_sources_hold(tmp_path: Path) -> None:
         assert isinstance(png, bytes)
         assert decode_png(png).ndim == 2
         missing = [await look.crop(s, r) for s, r in ((sources[0], Region.ULNAR_STYLOID), (sources[7], Region.WRIST))]
-        assert [p.code for p in missing if isinstance(p, api.Problem)] == ["no_region", "no_source"]
+        look._looker.fetch = lambda sources: [None] * len(sources)  # type: ignore[method-assign]  # the store is away
+        missing.append(await look.crop(sources[0], Region.WRIST))
+        told = [(p.status, p.code) for p in missing if isinstance(p, api.Problem)]
+        assert told == [(404, "no_region"), (410, "source_unreadable"), (503, "store_away")]
 
     asyncio.run(test())
