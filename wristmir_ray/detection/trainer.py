@@ -8,7 +8,7 @@ import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wristmir_ray.anatomy import Split
+from wristmir_ray.anatomy import Box, Region, Split
 from wristmir_ray.detection import page
 from wristmir_ray.detection.config import TargetConfig
 from wristmir_ray.detection.dataset import CLASSES, images_and_truth, write_yolo
@@ -82,25 +82,42 @@ def train_target(
         images, truth = images_and_truth(samples, config.target, Split.VAL)
         detector = OnnxDetector(model, spec, EXACT.model_copy(update={"threads": threads}))
         agreement = agree(detector, best, images[:AGREEMENT_IMAGES])
-    found = detector.detect(images)
-    regions = score(found, truth, classes)
-    thresholds = {c: regions[c]["threshold"] for c in classes}
+    learned = {"trainer": figures, "train_images": len(images_and_truth(samples, config.target, Split.TRAIN)[0])}
+    return _measured(model, detector, images, truth, {"agreement": agreement, **learned})
+
+
+def _measured(
+    model: bytes,
+    detector: OnnxDetector,
+    images: Sequence[np.ndarray],
+    truth: Sequence[Mapping[Region, Sequence[Box]]],
+    facts: Mapping[str, Any],
+) -> Trained:
+    """Return a trained network with its thresholds and figures on the validation images.
+
+    Args:
+        model: the network.
+        detector: it, with thresholds near zero.
+        images, truth: of validation.
+        facts: figures that are known already.
+    """
+    spec, found = detector.spec, detector.detect(images)
+    regions = score(found, truth, spec.classes)
+    thresholds = {c: regions[c]["threshold"] for c in spec.classes}
     usage = resource.getrusage(resource.RUSAGE_SELF)
     metrics = {
         "map50": regions["overall"]["map50"],
         "regions": regions,
-        "agreement": agreement,
-        "trainer": figures,
-        "train_images": len(images_and_truth(samples, config.target, Split.TRAIN)[0]),
+        **facts,
         "val_images": len(images),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
     }
     pages = {
-        page.TABLE_FILE: page.table8(regions, agreement, len(images)).encode(),
-        page.CURVES_FILE: page.curves(found, truth, classes),
+        page.TABLE_FILE: page.table8(regions, facts["agreement"], len(images)).encode(),
+        page.CURVES_FILE: page.curves(found, truth, spec.classes),
         page.WORST_FILE: page.worst(images, found, truth, thresholds),
     }
-    typical = tuple(typical_score(found, truth, c) for c in classes)
+    typical = tuple(typical_score(found, truth, c) for c in spec.classes)
     sealed = replace(spec, score_thresholds=tuple(thresholds.values()), typical_scores=typical).sealed(model)
     return Trained(model, sealed, metrics, pages)
 

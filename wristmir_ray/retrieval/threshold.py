@@ -1,7 +1,7 @@
 """When is a best hit no similar case? A threshold with a promised error rate, calibrated on the archive itself.
 
-Exams of the archive, one a patient, are asked with their own patient left out; the best hit's score of
-each is a calibration score s. With n of them the threshold is the j-th lowest, j = floor(alpha (n + 1)).
+Exams of the archive that the encoder has not learned from (splits val and test), one a patient, are asked
+with their own patient left out; the best hit's score of each is a calibration score s. With n of them the threshold is the j-th lowest, j = floor(alpha (n + 1)).
 A new query that is exchangeable with them (an image of the same kind of patient, unfiltered, the same
 pool) then falls below it with a probability of at most alpha and, where scores do not tie, more than
 alpha - 1 / (n + 1): split conformal prediction. A text is no such query, nor is a filtered search.
@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.compute as pc
 
-from wristmir_ray.anatomy import BONES, Region
+from wristmir_ray.anatomy import BONES, Region, Split
 from wristmir_ray.retrieval.query import Prepared, SearchRequest, best_score
 from wristmir_ray.search.merge import Mode, rank
 
 if TYPE_CHECKING:
     from wristmir_ray.retrieval.index import Index
+    from wristmir_ray.retrieval.segment import Segment
 
 KINDS = [
     *((Mode.GLOBAL, r) for r in Region),
@@ -59,13 +61,21 @@ def calibrate(index: "Index", alpha: float, queries: int, pool: int, seed: int =
 
 
 def _one_a_patient(index: "Index", queries: int, seed: int) -> list[str]:
-    """Return exams of different patients, drawn by chance: exams of one patient are not exchangeable."""
-    every = [(s.columns.patients(np.flatnonzero(s.live)), s.ids[s.live]) for s in index.segments]
-    patients, ids = (np.concatenate([e[i] for e in every]) for i in (0, 1))
+    """Return unlearned exams of different patients, drawn by chance: exams of one patient are not exchangeable.
+
+    An encoder knows the patients of split train better than any new one: their best hits score higher.
+    """
+    rows = [np.flatnonzero(s.live & _unlearned(s)) for s in index.segments]
+    patients = np.concatenate([s.columns.patients(at) for s, at in zip(index.segments, rows, strict=True)])
+    ids = np.concatenate([s.ids[at] for s, at in zip(index.segments, rows, strict=True)])
     order = np.argsort(ids)
     mixed = np.random.default_rng(seed).permutation(order)
     firsts = np.sort(np.unique(patients[mixed], return_index=True)[1])[:queries]
     return [i.decode() for i in ids[mixed][firsts].tolist()]
+
+
+def _unlearned(segment: "Segment") -> np.ndarray:
+    return np.asarray(pc.not_equal(segment.exams["split"], Split.TRAIN.value).fill_null(False))
 
 
 def _best(index: "Index", exam_id: str, mode: Mode, region: Region, pool: int) -> float | None:

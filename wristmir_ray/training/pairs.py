@@ -89,8 +89,8 @@ def open_pairs(
     texts = dict(zip(id_N, matched["caption"].to_pylist(), strict=True))
     pairs = Pairs(
         keys=[str(k) for k in key_N[order]],
-        shard=shard_N[keep],
-        row=row_N[keep],
+        shard=shard_N[order],
+        row=row_N[order],
         caption=caption_N.astype(np.int64),
         region=np.array([REGION_INDEX[r] for r in matched["region"].to_pylist()], np.int8),
         label=np.array([_label(p) for p in matched["presence"].to_pylist()], np.int8),
@@ -99,6 +99,16 @@ def open_pairs(
     )
     _check_pixels(pairs, [t[CHECKSUM].to_numpy() for t in tables])
     return pairs
+
+
+def _places(of_pair: pa.Array, tables: Sequence[pa.Table]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return shard, row and index into `of_pair` of each stored crop that is one of the pairs."""
+    found = [pc.index_in(_keys(t), value_set=of_pair).to_numpy(zero_copy_only=False) for t in tables]
+    shard_N = np.repeat(np.arange(len(tables), dtype=np.int32), [len(f) for f in found])
+    row_N = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(f)) for f in found)])
+    match_N = np.concatenate([np.zeros(0), *found])
+    keep = np.flatnonzero(~np.isnan(match_N))
+    return shard_N[keep], row_N[keep], match_N[keep].astype(np.int64)
 
 
 def epoch_order(pairs: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:

@@ -42,6 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[Region, n
         "patient_id": [f"p{i // 2}" for i in range(EXAMS)],
         "laterality": pa.array(rng.choice(["left", "right"], EXAMS)),
         "view": ["pa"] * EXAMS,
+        "split": ["test"] * EXAMS,
         "age_years": pa.array(rng.uniform(2, 17, EXAMS), pa.float32()),
         "sex": ["female"] * EXAMS,
         "study_date": [datetime.date(2020, 1, 1) + datetime.timedelta(days=i) for i in range(EXAMS)],

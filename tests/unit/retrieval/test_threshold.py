@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,3 +84,21 @@ def test_a_small_archive_promises_nothing(tmp_path: Path) -> None:
     assert small.description.thresholds == {}
     asked = SearchRequest(Region.WRIST, Mode.GLOBAL, exam_id=f"{0:032x}", only_similar=True)
     assert not small.search(asked).no_similar_case
+
+
+def test_what_the_encoder_has_learned_from_calibrates_nothing(tmp_path: Path) -> None:
+    """Of 450 exams those of the first 100 patients are said to be of split train: 50 patients are left."""
+    learned = publish(str(tmp_path), np.arange(450), IndexConfig(kind=Kind.EXACT, alpha=ALPHA, pool=30))
+    segment = learned.segments[0]
+    splits = np.where(np.arange(450) < 300, "train", "test")
+    column = segment.exams.column_names.index("split")
+    segment.exams = segment.exams.set_column(column, "split", pa.array(splits))
+    scores = [
+        learned.search(SearchRequest(Region.WRIST, Mode.GLOBAL, exam_id=f"{i:032x}")).hits[0].global_score
+        for i in range(300, 450)
+        if learned.vector(f"{i:032x}", Region.WRIST) is not None
+    ]
+    threshold = calibrate(learned, ALPHA, 1_000, 30)["global/wrist"]
+    assert any(abs(s - threshold) < 1e-6 for s in scores if s is not None)
+    segment.exams = segment.exams.set_column(column, "split", pa.array(["train"] * 450))
+    assert calibrate(learned, ALPHA, 1_000, 30) == {}
