@@ -24,7 +24,7 @@ EXAMS, POOL, K, QUERIES = 100_000, 100, 10, 30
 PEERS = ("lancedb", "qdrant", "clip_retrieval")
 REPO = Path(__file__).parents[2]
 ENVIRONMENTS = Path(os.environ.get("BENCH_PEERS", Path(tempfile.gettempdir()) / f"wristmir-peers-{os.getuid()}"))
-ONE_THREAD = {n: "1" for n in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS", "TOKIO_WORKER_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS", "TOKIO_WORKER_THREADS"), "1")
 
 
 def measure() -> dict[str, Any]:

@@ -79,7 +79,8 @@ def clip_retrieval(wrists: np.ndarray, bones: np.ndarray, folder: Path) -> dict[
     from autofaiss import build_index
 
     found = importlib.util.find_spec("clip_retrieval")
-    assert found is not None and found.submodule_search_locations
+    assert found
+    assert found.submodule_search_locations
     package = types.ModuleType("clip_retrieval")  # without its __init__, which loads its downloader and torch
     package.__path__ = list(found.submodule_search_locations)
     sys.modules["clip_retrieval"] = package
@@ -89,7 +90,7 @@ def clip_retrieval(wrists: np.ndarray, bones: np.ndarray, folder: Path) -> dict[
     limits = {"max_index_memory_usage": "4G", "current_memory_available": "16G", "nb_cores": 1}
     index, _ = build_index(wrists, save_on_disk=False, verbose=40, **limits)
     built = time.perf_counter() - started
-    rest = {n: None for n in ClipResource.__dataclass_fields__} | {"metadata_is_ordered_by_ivf": False}
+    rest = dict.fromkeys(ClipResource.__dataclass_fields__) | {"metadata_is_ordered_by_ivf": False}
     resource = ClipResource(**{**rest, "image_index": index})
     service = KnnService(clip_resources={})
 

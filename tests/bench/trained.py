@@ -14,6 +14,15 @@ JOBS = Path(__file__).parents[2] / "jobs"
 
 def detectors(folder: str, exams: int | None = None) -> Any:
     """Make phantoms, ingest them, train both detectors under `folder`; return the demo's configuration."""
+    return _line(folder, "preprocess", exams)
+
+
+def searched(folder: str) -> Any:
+    """Run the whole line up to its index under `folder`; return the demo's configuration."""
+    return _line(folder, "evaluate", None)
+
+
+def _line(folder: str, until: str, exams: int | None) -> Any:
     from wristmir_ray.demo.config import DemoConfig
     from wristmir_ray.demo.line import PHANTOM_HASH_KEY, STEPS, run_step
 
@@ -24,10 +33,10 @@ def detectors(folder: str, exams: int | None = None) -> Any:
     size = {} if exams is None else {"exams": exams}
     demo = DemoConfig(root=folder, ray={"progress": False}, **size)
     for step in STEPS:
-        if step.name == "preprocess":
+        if step.name == until:
             return demo
         run_step(step, demo, JOBS)
-    raise AssertionError("the line has no preprocess")
+    raise AssertionError(f"the line has no {until}")
 
 
 def name_images(demo: Any, root: str, exams: int) -> list[tuple[str, str]]:

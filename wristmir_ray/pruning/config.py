@@ -16,3 +16,9 @@ class PruneConfig(JobConfig):
     work_age_h: float = Field(
         24.0 * 14, ge=0, description="fragments of an interrupted run stay so long: it could still be resumed"
     )
+    cache_age_h: float = Field(
+        24.0 * 90,
+        ge=0,
+        description="computed bones (ROOT/bone_cache) of detectors, encoder or code that no service was started with, "
+        "and nothing was computed by, for so long; what a service needs again it computes again",
+    )

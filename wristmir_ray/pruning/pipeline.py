@@ -3,7 +3,7 @@
 Needed is every published run, `keep` further ones of each name, and what they were made from, however
 far back. A run of the same name among its inputs is one that it adds to (an index's earlier segments):
 that one is needed for its files, not for what it was made from. What a job holds that runs now is needed
-whatever its age. A run that is deleted loses its manifest first: readers never meet half of it.
+whatever its age. The service's cache of bones goes by age alone. A run that is deleted loses its manifest first: readers never meet half of it.
 """
 
 import json
@@ -19,6 +19,8 @@ from wristmir_ray.pruning.config import PruneConfig
 
 JOB = "prune_runs"
 WORK = "_work"
+CACHE = "bone_cache"
+"""Of the service (`serving.onthefly.cache`): a folder for each making of bones."""
 
 Runs = Mapping[str, Mapping[str, "Run"]]
 """Name -> run id -> run."""
@@ -53,8 +55,9 @@ def run(config: PruneConfig) -> Summary:
     used = {folder for _, of_job in in_use for folder in of_job}
     parts = [r for r in _folders(storage.join(config.root, WORK)) if f"{r.name}/{r.run_id}" not in used]
     work = [r for r in parts if r.age_h >= config.work_age_h]
+    cache = [r for r in _folders(config.root, CACHE) if r.age_h >= config.cache_age_h]
     if config.delete:
-        for r in [*work, *old]:
+        for r in [*work, *old, *cache]:
             _delete(r)
         for note in dead:
             storage.delete(note)
@@ -62,7 +65,8 @@ def run(config: PruneConfig) -> Summary:
     facts = {
         f"{verb}_runs": [f"{r.name} {r.run_id}" for r in old],
         f"{verb}_work": [f"{r.name} {r.run_id}" for r in work],
-        f"{verb}_mib": round(sum(r.num_bytes for r in [*old, *work]) / 2**20, 1),
+        f"{verb}_cache": [r.run_id for r in cache],
+        f"{verb}_mib": round(sum(r.num_bytes for r in [*old, *work, *cache]) / 2**20, 1),
         "kept_runs": len(every) - len(old),
         "jobs_that_run": len(holding),
     }

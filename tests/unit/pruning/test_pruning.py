@@ -10,7 +10,7 @@ from tests.s3_server import BUCKET, empty_bucket
 from wristmir_ray import held, storage
 from wristmir_ray.errors import NotPublished
 from wristmir_ray.pruning.config import PruneConfig
-from wristmir_ray.pruning.pipeline import find_runs, needed, run
+from wristmir_ray.pruning.pipeline import CACHE, find_runs, needed, run
 
 DAYS = 24 * 3600.0
 
@@ -170,3 +170,14 @@ def test_a_job_that_runs_long_writes_its_note_anew(tmp_path: Path, monkeypatch: 
             raise KeyError
         assert [p.name for p in note.parent.iterdir()] == ["r1.json"]
     assert not note.exists()
+
+
+def test_bones_that_no_service_asks_for_any_more_go_by_age(root: str) -> None:
+    line(root)
+    for making in ("then", "now"):
+        storage.write_bytes(storage.join(root, CACHE, making, "a.parquet"), b"x" * 1000)
+    kept = run(config(root, cache_age_h=1))
+    assert kept.facts["deleted_cache"] == []
+    assert run(config(root, delete=False, cache_age_h=0)).facts["would_delete_cache"] == ["now", "then"]
+    assert run(config(root, cache_age_h=0)).facts["deleted_cache"] == ["now", "then"]
+    assert storage.list_files(storage.join(root, CACHE), ".parquet") == []

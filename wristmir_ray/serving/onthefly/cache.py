@@ -32,6 +32,8 @@ from wristmir_ray.serving.lineage import Pins
 log = logging.getLogger(__name__)
 
 SUFFIX = ".parquet"
+USED = "used"
+"""A file that each start writes anew: what is used is not pruned (`jobs/prune_runs.py`)."""
 BYTES_A_ROW = 512
 """What a row takes in memory beside its vector, about."""
 MOST_ROWS = 65_536
@@ -136,6 +138,10 @@ class Cache:
         if self._folder is None:
             return
         started = time.monotonic()
+        try:
+            storage.write_bytes(storage.join(self._folder, USED), b"")
+        except Exception as e:  # a full disk: it is read all the same
+            log.error("the cache cannot be written", extra={"fields": {"reason": type(e).__name__}})
         try:
             uris = storage.list_files(self._folder, SUFFIX)
         except Exception as e:
