@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from wristmir_ray.anatomy import BONES, Box, Region, Side
+from wristmir_ray.anatomy import Box, Region, Side
 from wristmir_ray.errors import ErrorCode
 from wristmir_ray.imaging.crop import crop, pad_square, resize_longer_side
 from wristmir_ray.models.detector import Detector
@@ -57,21 +57,27 @@ def extract_regions(
     return extract_batch([gray], [side], roi_detector, bone_detector, config)[0]
 
 
-def extract_bones(
-    gray: np.ndarray, wrist: Box, bone_detector: Detector, config: RegionConfig, side: Side | None = None
-) -> list[RegionCrop]:
-    """Return what `extract_regions` gave of a radiograph that was no oddity, from its stored wrist box on.
+def extract_one(
+    gray: np.ndarray,
+    wrist: Box,
+    region: Region,
+    bone_detector: Detector,
+    config: RegionConfig,
+    side: Side | None = None,
+) -> RegionCrop:
+    """Return one region of what `extract_regions` gave of a radiograph, no oddity, from its stored wrist box on.
 
-    Bones, boxes and pixels are the same to the last bit: the box that detection reports is float32, as it is
+    Box and pixels are the same to the last bit: the box that detection reports is float32, as it is
     stored, and everything after it is the same code.
 
     Args:
         gray: uint8 (H, W) as `imaging.decode` gives it.
         wrist: as `extract_regions` found it.
+        region: whose crop is wanted.
         bone_detector, config, side: as in `extract_regions`.
 
     Returns:
-        Four entries, in the order of `Region`; a bone that was not found says `no_region`.
+        A bone that was not found says `no_region`.
 
     Raises:
         ValueError: the box lies outside the image: it is of another one.
@@ -79,7 +85,7 @@ def extract_bones(
     References:
         WristMIR App. F, non-cached archives.
     """
-    return _four(look_inside(gray, wrist, side, bone_detector, config), None, config)
+    return _crop_of(look_inside(gray, wrist, side, bone_detector, config), region, config)
 
 
 def extract_batch(
@@ -109,17 +115,23 @@ def extract_batch(
 
 
 def _four(look: Look, code: ErrorCode | None, config: RegionConfig) -> list[RegionCrop]:
-    if code is not None or look.wrist is None or look.roi is None or look.bounds is None:
+    if code is not None or look.wrist is None:
         return [RegionCrop(region, error=code or ErrorCode.NO_WRIST) for region in Region]
-    out = [RegionCrop(Region.WRIST, look.wrist.box, look.wrist.score, _square(look.roi, config.crop_size))]
-    for bone in BONES:
-        found = look.bones.get(bone)
-        if found is None:
-            out.append(RegionCrop(bone, error=ErrorCode.NO_REGION))
-        else:
-            pixels = _square(crop(look.roi, found.box, config.margin(bone)), config.crop_size)
-            out.append(RegionCrop(bone, found.box.shift(look.bounds.x0_px, look.bounds.y0_px), found.score, pixels))
-    return out
+    return [_crop_of(look, region, config) for region in Region]
+
+
+def _crop_of(look: Look, region: Region, config: RegionConfig) -> RegionCrop:
+    """Return one region of a look that has a wrist."""
+    assert look.wrist is not None
+    assert look.roi is not None
+    assert look.bounds is not None
+    if region is Region.WRIST:
+        return RegionCrop(region, look.wrist.box, look.wrist.score, _square(look.roi, config.crop_size))
+    found = look.bones.get(region)
+    if found is None:
+        return RegionCrop(region, error=ErrorCode.NO_REGION)
+    pixels = _square(crop(look.roi, found.box, config.margin(region)), config.crop_size)
+    return RegionCrop(region, found.box.shift(look.bounds.x0_px, look.bounds.y0_px), found.score, pixels)
 
 
 def _square(gray: np.ndarray, side_px: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from wristmir_ray.imaging.decode import decode
 from wristmir_ray.models.detector import BONE_DETECTOR, Detector, load_detector
 from wristmir_ray.models.networks import RuntimeConfig
 from wristmir_ray.preprocess.config import RegionConfig
-from wristmir_ray.preprocess.regions import extract_bones
+from wristmir_ray.preprocess.regions import extract_one
 from wristmir_ray.retrieval.unstored import Found, Source, State
 from wristmir_ray.schemas import CROPS
 from wristmir_ray.sources import read_source
@@ -67,13 +67,12 @@ class Looker:
     def _cut(self, source: Source, file: bytes, region: Region) -> Cut:
         try:
             gray = decode(file, self._decode, source.pixel_id).gray
-            found = extract_bones(gray, source.wrist, self._bones, self._regions, source.side)
+            bone = extract_one(gray, source.wrist, region, self._bones, self._regions, source.side)
         except (Reject, ValueError):  # it was decoded, and its wrist cut, when it was indexed
             return Cut(State.SOURCE_CHANGED)
         except Exception as e:
             log.error("an image could not be looked at", extra={"fields": {"reason": type(e).__name__}})
             return Cut(State.SOURCE_UNREADABLE)
-        bone = next(f for f in found if f.region is region)
         return Cut(State.NO_REGION) if bone.crop is None else Cut(State.COMPARED, bone.crop, bone.box)
 
 

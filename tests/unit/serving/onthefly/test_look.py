@@ -15,7 +15,7 @@ from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.preprocess.config import RegionConfig
-from wristmir_ray.preprocess.regions import RegionCrop, extract_bones, extract_regions
+from wristmir_ray.preprocess.regions import RegionCrop, extract_one, extract_regions
 from wristmir_ray.retrieval.unstored import Source, State
 from wristmir_ray.serving.onthefly import look
 from wristmir_ray.serving.onthefly.look import Cut, Looker, found_of
@@ -69,7 +69,7 @@ def test_from_the_stored_box_on_everything_is_the_same(rows: int, cols: int, box
     asked = extract_regions(pixels, wrist, Shares(INSIDE), CONFIG)
     if asked[0].box is None:
         return
-    found = extract_bones(pixels, asked[0].box, Shares(INSIDE), CONFIG)
+    found = [extract_one(pixels, asked[0].box, region, Shares(INSIDE), CONFIG) for region in Region]
     for a, b in zip(asked, found, strict=True):
         assert (a.region, a.box, a.error) == (b.region, b.box, b.error)
         assert (a.crop is None) == (b.crop is None)
