@@ -60,8 +60,8 @@ def archive(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Archiv
 
 
 @contextmanager
-def served(archive: Archive, folder: Path, deadline_s: float = 10.0) -> Iterator[Client]:
-    """Serve the index that stores whole wrists alone, with the repository's own settings and one more replica."""
+def served(archive: Archive, folder: Path, deadline_s: float = 10.0, lookers: int = 1) -> Iterator[Client]:
+    """Serve the index that stores whole wrists alone, with the repository's own settings but for Look's replicas."""
     (port,) = free_ports(1)
     config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
     config["http_options"]["port"] = port
@@ -69,7 +69,7 @@ def served(archive: Archive, folder: Path, deadline_s: float = 10.0) -> Iterator
     application["args"] |= {"root": archive.world.root, "index_run": archive.bare, "rate_limit": None}
     application["args"] |= {"cache": str(folder / "cache"), "deadline_s": deadline_s}
     (look,) = [d for d in application["deployments"] if d["name"] == "Look"]
-    look["autoscaling_config"]["min_replicas"] = 1
+    look["autoscaling_config"]["min_replicas"] = lookers
     path = folder / "serve_config.yaml"
     path.write_text(yaml.safe_dump(config))
     with local_head(REPO) as head, serving(path, port, head, folder / "log") as url, Client(url) as client:
@@ -203,10 +203,11 @@ def test_restarted_changed_and_unfinished(archive: Archive, client: Client, fold
     changed, gone, *_ = (s for s in sources if key_of(s, BONES[1]) not in known)
     Path(changed.uri).write_bytes(image(77))
     Path(gone.uri).unlink()
-    with served(archive, tmp_path, deadline_s=0.001) as again:
+    with served(archive, tmp_path, deadline_s=0.001, lookers=0) as again:
         warm = completed(again, exam_id=exam, region=BONES[0], pool=EXAMS, k=EXAMS, deadline_s=10)
         assert shown(warm) == wanted
         assert figures(again)["computed"] == 0  # all of it came from the first service's cache
+        # No replica of Look is there yet: the first to need one is told so in time, and goes on.
         late = again.search(image=image(98), region=BONES[1], pool=EXAMS, k=EXAMS)
         assert late.coverage is not None
         assert late.token
