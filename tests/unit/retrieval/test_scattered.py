@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.s3_server import BUCKET, empty_bucket
 from tests.unit.retrieval.made_up import exams_of, publish, queries, vectors_of
 from tests.unit.retrieval.scattering import scattered
+from tests.unit.retrieval.test_partial import CONFIG as PARTIAL
+from tests.unit.retrieval.test_partial import Computes, ask, request_of, shown
 from wristmir_ray import storage
 from wristmir_ray.anatomy import FractureType, Region, Sex, Side
 from wristmir_ray.retrieval.config import IndexConfig, Kind
@@ -19,7 +22,9 @@ from wristmir_ray.retrieval.filters import Filters
 from wristmir_ray.retrieval.gallery import Gallery
 from wristmir_ray.retrieval.index import Index, SearchAnswer, SearchRequest
 from wristmir_ray.retrieval.layout import Description, Entry
+from wristmir_ray.retrieval.partial import Progress
 from wristmir_ray.retrieval.publishing import update
+from wristmir_ray.retrieval.unstored import Known
 from wristmir_ray.search import Mode
 
 EXAMS = 500
@@ -222,3 +227,54 @@ def test_bounds_are_used_by_shards_too(tmp_path: Path) -> None:
     request = SearchRequest(Region.WRIST, Mode.GLOBAL, k=3, vectors=queries(np.random.default_rng(3), whole))
     assert gallery.search(request).exactness == "certified"
     assert answers(gallery, request) == answers(whole, request)
+
+
+def test_a_pool_is_computed_over_shards_as_over_one_index(tmp_path: Path) -> None:
+    """An archive that stores whole wrists alone: sources come from the shards that hold them."""
+    root, numbers = str(tmp_path), np.arange(60)
+    full = publish(root, numbers, PARTIAL)
+    bare = publish(root, numbers, PARTIAL, "i2", stored=[Region.WRIST])
+    shards, _ = scattered(root, bare, 3)
+    for number in (-1, -2, 12, 13, 14):
+        request = request_of(full, {"query": number, "region": Region.DISTAL_ULNA, "pool": 25, "k": 25})
+        known = [Known(g, 1000) for g in (bare, shards)]
+        before: list[Progress | None] = [None, None]
+        while True:
+            found = [
+                ask(g, request, Computes(full, most=9), k, before=b)
+                for g, k, b in zip((bare, shards), known, before, strict=True)
+            ]
+            assert replace(found[0].answer, stage_ms={}) == replace(found[1].answer, stage_ms={})
+            assert found[0].states == found[1].states
+            before = [f.progress for f in found]
+            if found[0].progress.coverage == 1:
+                break
+        assert shown(found[1].answer) == shown(full.search(request))
+
+
+@pytest.mark.parametrize("kind", [Kind.CERTIFIED, Kind.HNSW])
+def test_from_a_bucket_a_shard_fetches_its_rows_alone(
+    kind: Kind, tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in empty_bucket(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    root = f"s3://{BUCKET}/archive"
+    publish(root, np.arange(300), CONFIGS[kind])
+    update(root, exams_of(np.arange(300, 305)), vectors_of(np.arange(300, 305)), delete=[f"{7:032x}"])
+    whole = Index.load(root)
+    copied = _bytes_below(tmp_path)
+    shards, _ = scattered(root, whole, 4)
+    asked: dict[str, Any] = {"region": Region.DISTAL_ULNA, "pool": 20, "k": 9}
+    for request in (SearchRequest(exam_id=f"{41:032x}", **asked), SearchRequest(exam_id=f"{303:032x}", **asked)):
+        check(whole, shards, request, kind)
+    more = _bytes_below(tmp_path) - copied
+    assert more < copied * 1.05, "a header comes again; rows do not"
+    again, _ = scattered(root, whole, 4)
+    check(whole, again, SearchRequest(exam_id=f"{41:032x}", **asked), kind)
+    assert _bytes_below(tmp_path) - copied == more, "copies are used again"
+
+
+def _bytes_below(folder: Path) -> int:
+    """Return bytes of arrays that are by row."""
+    return sum(f.stat().st_size for f in folder.rglob("*.npy") if ".axes" not in f.name)
