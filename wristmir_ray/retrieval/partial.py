@@ -94,7 +94,7 @@ async def search(
     missing = pool.missing()
     if len(missing) and own is State.COMPARED and until > waited:
         sources = await asyncio.to_thread(index.sources, pool.part.places[missing])
-        found = await compute(sources, request.region, until - waited)
+        found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
         known.add(request.region, pool.part.places[missing], found)
         pool.settle(missing, found)
     return await asyncio.to_thread(pool.answer, 1e3 * (time.monotonic() - waited))

@@ -8,6 +8,7 @@ answer raises.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,8 @@ class Scattered(Gallery):
         took beside the slowest, and `merge` is this one's own.
         """
         started = time.perf_counter()
-        found: list[Candidates] = list(self._ask("candidates", dict.fromkeys(self._every, (prepared,))).values())
+        sent = replace(prepared, request=replace(prepared.request, own=None, vectors={}))  # `ask` has what is needed
+        found: list[Candidates] = list(self._ask("candidates", dict.fromkeys(self._every, (sent,))).values())
         back = time.perf_counter()
         ask = prepared.ask
         part = gather([f.part for f in found], prepared.mode, ask.wanted, ask.one_a_patient)
