@@ -20,6 +20,8 @@ from tests.integration.local_head import Head, environment, free_ports, local_he
 from tests.integration.test_serving import build_index
 from tests.integration.tiny_world import World, make_world
 from wristmir_ray.anatomy import Region, Side
+from wristmir_ray.retrieval.index import Index
+from wristmir_ray.retrieval.publishing import update
 from wristmir_ray.serving import api
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.client import Client, ServiceError
@@ -42,7 +44,7 @@ class Service:
     config: Path
     whole: str
     part: str
-    """Run of the test split alone."""
+    """Run from which every fourth exam was deleted."""
     bare: str
     """Run that stores whole wrists alone."""
 
@@ -74,7 +76,11 @@ def write_config(path: Path, root: str, port: int, started_with: str, index_run:
 @pytest.fixture(scope="module")
 def service(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     world = make_world(tmp_path_factory.mktemp("world"))
-    part, bare, whole = (build_index(world.root, **more) for more in ({"splits": ["test"]}, {"regions": []}, {}))
+    bare, whole = build_index(world.root, regions=[]), build_index(world.root)
+    index = Index.load(world.root)
+    nothing = {r: index.segments[0].vectors[r][:0] for r in Region}
+    gone = list(world.images)[::4]
+    part = update(world.root, index.exams.slice(0, 0), nothing, delete=gone).run_id
     (port,) = free_ports(1)
     folder = tmp_path_factory.mktemp("service")
     config = folder / "serve_config.yaml"
@@ -170,8 +176,8 @@ def replica(service: Service, name: str) -> int:
 def test_runs_are_swapped_without_a_failed_or_a_mixed_answer(service: Service) -> None:
     """The last one stores whole wrists alone: its answers come to be those of the first."""
     ones = {run: service.one(run) for run in (service.whole, service.part)}
-    both = [e for i, e in enumerate(service.world.images) if i % 2]
-    query = {"exam_id": both[0], "mode": "global", "k": 9}
+    exam_id = list(service.world.images)[1]
+    query = {"exam_id": exam_id, "mode": "global", "k": 9}
     wanted = {run: expected(one, **query) for run, one in ones.items()}
     seen: list[str] = []
     wrong: list[Any] = []
@@ -201,12 +207,12 @@ def test_runs_are_swapped_without_a_failed_or_a_mixed_answer(service: Service) -
             thread.join()
     assert wrong == []
     assert set(seen) == {service.whole, service.part, service.bare}
-    computed = {"exam_id": both[0], "mode": "two_stage", "region": Region.DISTAL_ULNA, "k": 9, "deadline_s": 15}
+    computed = {"exam_id": exam_id, "mode": "two_stage", "region": Region.DISTAL_ULNA, "k": 9, "deadline_s": 15}
     found = service.client.search(**computed)
     while found.token:
         found = service.client.search(token=found.token)
     stored = ones[service.whole].search(
-        Query(api.SearchParameters(mode="two_stage", region="distal_ulna", k=9), exam_id=both[0])
+        Query(api.SearchParameters(mode="two_stage", region="distal_ulna", k=9), exam_id=exam_id)
     )
     assert isinstance(stored, api.SearchAnswer)
     facts = [
