@@ -1,4 +1,4 @@
-"""The service over three shards as its users call it: the answers of one index, a swap, a shard that dies."""
+"""The service over two shards as its users call it: the answers of one index, a swap, a shard that dies."""
 
 import os
 import signal
@@ -17,11 +17,16 @@ import yaml
 
 from tests.conftest import REPO
 from tests.integration.local_head import Head, environment, free_ports, local_head, serving
-from tests.integration.test_serving import build_index
-from tests.integration.tiny_world import World, make_world
+from tests.integration.tiny_world import RUN, World, make_world
+from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
+from wristmir_ray.imaging.crop import decode_png
+from wristmir_ray.models.encoder import load_encoder
+from wristmir_ray.retrieval import pipeline
+from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import Index
-from wristmir_ray.retrieval.publishing import update
+from wristmir_ray.retrieval.publishing import publish_index, update
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, conform, embeddings
 from wristmir_ray.serving import api
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.client import Client, ServiceError
@@ -31,12 +36,12 @@ from wristmir_ray.serving.service import Query
 
 pytestmark = pytest.mark.ray
 
-SHARDS = 3
+SHARDS = 2
 
 
 @dataclass
 class Service:
-    """A running service of three shards, and what it serves."""
+    """A running service of two shards, and what it serves."""
 
     world: World
     client: Client
@@ -59,7 +64,7 @@ class Service:
 
 
 def write_config(path: Path, root: str, port: int, started_with: str, index_run: str | None = None) -> None:
-    """Write the repository's own serve_config.yaml with three shards."""
+    """Write the repository's own serve_config.yaml with two shards."""
     config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
     config["http_options"]["port"] = port
     (application,) = config["applications"]
@@ -74,9 +79,9 @@ def write_config(path: Path, root: str, port: int, started_with: str, index_run:
 
 
 @pytest.fixture(scope="module")
-def service(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     world = make_world(tmp_path_factory.mktemp("world"))
-    bare, whole = build_index(world.root, regions=[]), build_index(world.root)
+    bare, whole = publish(world.root, [Region.WRIST]), publish(world.root, list(Region))
     index = Index.load(world.root)
     nothing = {r: index.segments[0].vectors[r][:0] for r in Region}
     gone = list(world.images)[::4]
@@ -87,6 +92,23 @@ def service(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     write_config(config, world.root, port, whole)
     with local_head(REPO) as head, serving(config, port, head, folder / "log") as url, Client(url) as client:
         yield Service(world, client, head, config, whole, part, bare)
+
+
+def publish(root: str, stored: list[Region]) -> str:
+    """Publish what `jobs/build_index.py` does, in this process: no Ray Data is started for twelve exams."""
+    model = load_encoder(root)
+    inputs = {t.name: RUN for t in (EXAMS, REGIONS, CROPS, CAPTIONS)}
+    inputs["embeddings"] = f"of {len(stored)} regions"
+    crops = [r for r in storage.read_table(root, CROPS).to_pylist() if r["region"] in stored]
+    vectors = model.encode_images([decode_png(r["png"]) for r in crops])
+    rows = conform(
+        [{"exam_id": r["exam_id"], "region": r["region"], "embedding": v} for r, v in zip(crops, vectors, strict=True)],
+        embeddings(model.dim),
+    )
+    exams = pipeline._metadata(root, inputs, rows, stored)
+    arrays = {r: pipeline._dense(rows, r, exams["exam_id"], model.dim) for r in stored}
+    config = RetrievalConfig(root=root, regions=stored[1:])
+    return publish_index(root, pipeline._planned(config, inputs, RUN), exams, arrays, model.digest).run_id
 
 
 def asked(service: Service) -> Iterator[dict[str, Any]]:
