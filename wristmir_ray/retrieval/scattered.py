@@ -79,7 +79,7 @@ class Scattered(Gallery):
         part = gather([f.part for f in found], prepared.mode, ask.wanted, ask.one_a_patient)
         ms = {name: max(f.ms[name] for f in found) for name in found[0].ms}
         slowest = max(sum(f.ms.values()) for f in found)
-        ms |= {"scatter": 1e3 * (back - started) - slowest, "merge": 1e3 * (time.perf_counter() - back)}
+        ms |= {"scatter": max(0.0, 1e3 * (back - started) - slowest), "merge": 1e3 * (time.perf_counter() - back)}
         recalls = [f.recall for f in found if f.recall is not None]
         return Candidates(
             part,

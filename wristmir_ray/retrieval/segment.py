@@ -82,7 +82,7 @@ class Segment:
         self.live = np.ones(len(self.ids), bool)
         gone = dead - self.first
         self.live[gone[(gone >= 0) & (gone < len(self.ids))]] = False
-        self.found = dict(zip(Region, np.load(folder / FOUND)[:, held].copy(), strict=True))
+        self.found = dict(zip(Region, np.array(np.load(folder / FOUND, mmap_mode="r")[:, held]), strict=True))
         self._usable = {r: found & self.live for r, found in self.found.items()}
         self._whole = {r: bool(usable.all()) for r, usable in self._usable.items()}
         self._kind = kind
