@@ -1,5 +1,6 @@
 """serve_config.yaml is what Serve and our deployments take, bounded everywhere, and fits on two cores."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -50,3 +51,16 @@ def test_every_deployment_is_ours_and_bounded(deployments: dict[str, dict[str, A
     bones = BonesSettings(**deployments["Bones"]["user_config"])
     assert bones.at_once <= deployments["Look"]["max_ongoing_requests"]
     assert deployments["Encode"]["max_ongoing_requests"] >= 2 * BatchSettings().max_batch_size
+
+
+def test_the_example_of_a_shard_is_taken(config: dict[str, Any]) -> None:
+    """It stands as a comment: Serve refuses settings of a deployment that the application does not have."""
+    from ray.serve.schema import ServeDeploySchema
+
+    lines = (REPO / "serve_config.yaml").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.strip() == "# - name: Shard0")
+    (shard,) = yaml.safe_load("\n".join(line[8:] for line in lines[start : start + 5]))
+    assert set(shard) == {"name", "num_replicas", "max_ongoing_requests", "max_queued_requests", "ray_actor_options"}
+    given = copy.deepcopy(config)
+    given["applications"][0]["deployments"].append(shard)
+    ServeDeploySchema.model_validate(given)

@@ -1,35 +1,84 @@
-"""A local copy of an index that is published on S3: memory maps need files."""
+"""Local files of an index that is published on S3: memory maps need files. Of a share, its rows alone are fetched."""
 
+import io
 import json
+import math
 import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
 
 from wristmir_ray import keys, storage
 from wristmir_ray.errors import ConfigError
+from wristmir_ray.retrieval.layout import FOUND, METADATA
+from wristmir_ray.retrieval.segment import read_exams
+
+_HEADER = 4096
+"""Bytes in which the header of an array's file lies."""
 
 
-def local_folder(folder: str, run: storage.Manifest) -> Path:
-    """Return a local folder with the run's files; a copy that is there already is used.
+def local_rows(folder: str, run: storage.Manifest, rows: tuple[int, int], total: int) -> tuple[Path, int]:
+    """Return a local folder with at least these rows of a segment, and the row with which its files begin.
 
-    Copies are this user's alone: an index holds captions and hashed patient ids.
+    Copies are this user's alone: an index holds captions and hashed patient ids. One that is there already is used.
 
     Args:
-        folder: its run folder, local or s3://.
-        run: its manifest; runs are immutable, so that a copy is named by folder and manifest.
+        folder: the segment's run folder, local or s3://.
+        run: its manifest; runs are immutable, so that a copy is named by folder, manifest and rows.
+        rows: the first, and the one after the last.
+        total: rows of the segment.
 
     Raises:
         ConfigError: the folder of copies is another user's.
     """
     if not storage.is_s3(folder):
-        return Path(folder)
+        return Path(folder), 0
     copies = Path(tempfile.gettempdir()) / f"wristmir-index-{os.getuid()}"
     copies.mkdir(mode=0o700, exist_ok=True)
     if copies.stat().st_uid != os.getuid() or copies.stat().st_mode & 0o077:
         raise ConfigError(f"{copies} is open to other users; remove it, or set TMPDIR to a folder of your own")
-    target = copies / keys.digest(folder, json.dumps(asdict(run), sort_keys=True, default=str))
+    whole = rows == (0, total)
+    part = "" if whole else f" rows {rows}"
+    target = copies / keys.digest(folder, json.dumps(asdict(run), sort_keys=True, default=str) + part)
     for name in run.files:
-        if not (target / name).exists():
-            storage.write_bytes(str(target / name), storage.read_bytes(storage.join(folder, name)))
-    return target
+        if not (target / name).exists() and (whole or name == METADATA or name.endswith(".npy")):
+            source = storage.join(folder, name)
+            storage.write_bytes(str(target / name), storage.read_bytes(source) if whole else _rows(source, name, rows))
+    return target, rows[0]
+
+
+def _rows(uri: str, name: str, rows: tuple[int, int]) -> bytes:
+    """Return a file of a segment as one of these rows alone; what is not by row stays as it is."""
+    if name.endswith(".axes.npy"):
+        return storage.read_bytes(uri)
+    if name == FOUND:
+        return _saved(np.load(io.BytesIO(storage.read_bytes(uri)))[:, rows[0] : rows[1]])
+    fs, path = storage.filesystem(uri)
+    with fs.open_input_file(path) as file:
+        if name == METADATA:
+            out = io.BytesIO()
+            pq.write_table(read_exams(file, slice(*rows)), out, compression="zstd")
+            return out.getvalue()
+        return _saved(_array_rows(file, rows))
+
+
+def _array_rows(file: Any, rows: tuple[int, int]) -> np.ndarray:
+    """Return rows of an array's file; of a store, their bytes alone are read."""
+    form: Any = np.lib.format
+    head = io.BytesIO(file.read(_HEADER))
+    form.read_magic(head)
+    shape, _, dtype = form.read_array_header_1_0(head)
+    wide = math.prod(shape[1:])
+    file.seek(head.tell() + rows[0] * wide * dtype.itemsize)
+    flat = np.frombuffer(file.read((rows[1] - rows[0]) * wide * dtype.itemsize), dtype)
+    return flat.reshape(-1, *shape[1:])
+
+
+def _saved(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wristmir_ray.anatomy import Box, Region
-from wristmir_ray.retrieval.index import Index
+from wristmir_ray.retrieval.gallery import Gallery, Holding
 from wristmir_ray.retrieval.query import Hit, Prepared, SearchAnswer, SearchRequest
-from wristmir_ray.retrieval.unstored import Found, Known, Source, State, sources_of
+from wristmir_ray.retrieval.unstored import Found, Known, Source, State
 from wristmir_ray.search.coarse import scores
 from wristmir_ray.search.merge import Mode, Part, Ranked, rank
 
@@ -53,14 +53,14 @@ class Partial:
     progress: Progress
 
 
-def is_computed(index: Index, request: SearchRequest) -> bool:
+def is_computed(index: Gallery, request: SearchRequest) -> bool:
     """Return whether the answer needs a region that the index does not store."""
     has = request.exam_id is not None or request.region in request.vectors
     return request.mode is Mode.TWO_STAGE and request.region not in index.stored and has
 
 
 async def search(
-    index: Index,
+    index: Gallery,
     known: Known,
     request: SearchRequest,
     compute: Compute,
@@ -78,9 +78,11 @@ async def search(
         before: of an earlier answer to the same request over the same index: what it had settled stays settled.
 
     Raises:
-        KeyError, ValueError: as `Index.search`; ValueError: `before` is of another pool.
+        KeyError, ValueError: as `Gallery.search`; ValueError: `before` is of another pool.
     """
     until = time.monotonic() + seconds
+    if request.exam_id is not None and request.own is None:
+        request = replace(request, own=await asyncio.to_thread(_holding, index, request.exam_id))
     request, own = await _own_region(index, known, request, compute, until)
     if own not in {State.COMPARED, State.PENDING}:
         answer = await asyncio.to_thread(index.search, request)
@@ -91,24 +93,25 @@ async def search(
     waited = time.monotonic()
     missing = pool.missing()
     if len(missing) and own is State.COMPARED and until > waited:
-        sources = sources_of(index, pool.part.places[missing])
-        found = await compute(sources, request.region, until - waited)
+        sources = await asyncio.to_thread(index.sources, pool.part.places[missing])
+        found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
         known.add(request.region, pool.part.places[missing], found)
         pool.settle(missing, found)
     return await asyncio.to_thread(pool.answer, 1e3 * (time.monotonic() - waited))
 
 
 async def _own_region(
-    index: Index, known: Known, request: SearchRequest, compute: Compute, until: float
+    index: Gallery, known: Known, request: SearchRequest, compute: Compute, until: float
 ) -> tuple[SearchRequest, State]:
     """Return the request with its region's vector, and what has become of that: an exam's own is computed first."""
-    if request.exam_id is None or request.region in request.vectors:
+    if request.own is None or request.region in request.vectors:
         return request, State.COMPARED
-    place = index.place(request.exam_id)
+    place = request.own.place
     found = known.found(request.region, place)
     if found is None:
         at = np.array([place])
-        (found,) = await compute(sources_of(index, at), request.region, max(0.0, until - time.monotonic()))
+        sources = await asyncio.to_thread(index.sources, at)
+        (found,) = await compute(sources, request.region, max(0.0, until - time.monotonic()))
         known.add(request.region, at, [found])
     if found is None or found.vector is None:
         return request, State.PENDING if found is None else found.state
@@ -118,14 +121,17 @@ async def _own_region(
 class _Pool:
     """The candidates of one request, and what is known of them."""
 
-    def __init__(self, index: Index, known: Known, request: SearchRequest, own: State, before: Progress | None) -> None:
+    def __init__(
+        self, index: Gallery, known: Known, request: SearchRequest, own: State, before: Progress | None
+    ) -> None:
         prepared = Prepared.of(index, request)
         if own is State.PENDING:  # no vector yet: it is no fallback to stage 1, but the pool of a later one
             pool = replace(prepared.ask, wanted=request.pool, one_a_patient=False)
             prepared = replace(prepared, mode=Mode.TWO_STAGE, fallback=None, ask=pool)
         self._index, self._known, self._prepared = index, known, prepared
         blind = replace(prepared, ask=replace(prepared.ask, local=None))
-        self.part, self._exactness, self._ms, self._gallery = index.candidates(blind)
+        self._found = index.candidates(blind)
+        self.part = self._found.part
         count = len(self.part.ids)
         if before is not None and len(before.states) != count:
             raise ValueError("the progress is of another pool")
@@ -158,8 +164,9 @@ class _Pool:
         merged = time.perf_counter()
         hits = self._hits(part, ranked)
         done = time.perf_counter()
-        self._ms |= {"compute": waited_ms, "rerank": 1e3 * (merged - started), "metadata": 1e3 * (done - merged)}
-        answer = SearchAnswer(hits, self._exactness, self._prepared.fallback, self._gallery, self._ms)
+        ms = {"compute": waited_ms, "rerank": 1e3 * (merged - started), "metadata": 1e3 * (done - merged)}
+        found = self._found
+        answer = SearchAnswer(hits, found.exactness, self._prepared.fallback, found.gallery, {**found.ms, **ms})
         states = [State(int(s)) for s in self._states[ranked.at]]
         return Partial(answer, states, Progress(self._states, self._scores))
 
@@ -173,6 +180,13 @@ class _Pool:
             found = self._known.found(self._prepared.request.region, self.part.places[i].tolist())
             return found.box if found else None
         return self._boxes[i]
+
+
+def _holding(index: Gallery, exam_id: str) -> Holding:
+    found = index.look(exam_id)
+    if found is None:
+        raise KeyError(exam_id)
+    return found
 
 
 def _nothing() -> Progress:

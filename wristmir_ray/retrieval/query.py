@@ -13,7 +13,7 @@ from wristmir_ray.search.merge import Mode, Part
 from wristmir_ray.search.two_stage import plan
 
 if TYPE_CHECKING:
-    from wristmir_ray.retrieval.index import Index
+    from wristmir_ray.retrieval.gallery import Gallery, Holding
 
 NORM_TOLERANCE = 1e-3
 """How far a query's norm may be from one; the certified scan's proof needs unit vectors."""
@@ -32,6 +32,8 @@ class SearchRequest:
     a region that the index does not store."""
     exam_id: str | None = None
     filters: Filters = field(default_factory=Filters)
+    own: "Holding | None" = None
+    """What the archive holds of `exam_id`, where it was looked up before."""
     one_a_patient: bool = False
     """Of each patient the best hit alone."""
     only_similar: bool = False
@@ -81,15 +83,16 @@ class Prepared:
     ask: Ask
 
     @classmethod
-    def of(cls, index: "Index", request: SearchRequest) -> "Prepared":
-        """Check a request and settle how it is answered; raises as `Index.search` does."""
+    def of(cls, index: "Gallery", request: SearchRequest) -> "Prepared":
+        """Check a request and settle how it is answered; raises as `Gallery.search` does."""
         vectors = dict(request.vectors)
         filters = [request.filters]
         if request.exam_id is not None:
-            own = {r: index.vector(request.exam_id, r) for r in {Region.WRIST, request.region}}
-            vectors |= {r: v for r, v in own.items() if v is not None}
-            patient = index.exam(request.exam_id)["patient_id"]
-            filters.append(Filters(exclude_exam=request.exam_id, exclude_patient=patient))
+            own = request.own or index.look(request.exam_id)
+            if own is None:
+                raise KeyError(request.exam_id)
+            vectors |= {r: own.vectors[r] for r in {Region.WRIST, request.region} & own.vectors.keys()}
+            filters.append(Filters(exclude_exam=request.exam_id, exclude_patient=own.exam["patient_id"]))
         for region, vector in vectors.items():
             if vector.shape != (index.dim,) or not abs(np.linalg.norm(vector) - 1) < NORM_TOLERANCE:
                 raise ValueError(f"the query's {region.words} vector must have unit norm and {index.dim} numbers")

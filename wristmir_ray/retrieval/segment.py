@@ -52,35 +52,48 @@ class Ask:
 
 
 class Segment:
-    """Exams of one run, sorted by id; those that a later run deleted or replaced are dead.
+    """Exams of one run, or some of them, sorted by id; those that a later run deleted or replaced are dead.
 
     Args:
         folder: local folder with its files.
         config: how its approximate index is asked.
         kind: how it is scanned.
-        dead: rows that are gone.
+        dead: rows of the whole segment that are gone.
+        rows: the first that is held, and the one after the last; default all. Its own rows count from there.
+        begins: row with which the files begin: a copy may hold some alone.
     """
 
-    def __init__(self, folder: Path, config: IndexConfig, kind: Kind, dead: np.ndarray) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: IndexConfig,
+        kind: Kind,
+        dead: np.ndarray,
+        rows: tuple[int, int] | None = None,
+        begins: int = 0,
+    ) -> None:
         self.folder = folder
-        self.exams: pa.Table = pq.read_table(folder / METADATA).combine_chunks()
+        self.first = rows[0] if rows else 0
+        held = slice(rows[0] - begins, rows[1] - begins) if rows else slice(None)
+        self.exams = read_exams(folder / METADATA, held)
         self.columns = Columns(self.exams)
         self.ids = self.columns.ids
-        self.vectors: Mapping[Region, np.ndarray] = {r: _read_vectors(folder, r) for r in Region}
+        self.vectors: Mapping[Region, np.ndarray] = {r: _read_vectors(folder, r)[held] for r in Region}
         self.live = np.ones(len(self.ids), bool)
-        self.live[dead] = False
-        self.found = dict(zip(Region, np.load(folder / FOUND), strict=True))
+        gone = dead - self.first
+        self.live[gone[(gone >= 0) & (gone < len(self.ids))]] = False
+        self.found = dict(zip(Region, np.array(np.load(folder / FOUND, mmap_mode="r")[:, held]), strict=True))
         self._usable = {r: found & self.live for r, found in self.found.items()}
         self._whole = {r: bool(usable.all()) for r, usable in self._usable.items()}
         self._kind = kind
         self._config = config
         asked = config.model_copy(update={"kind": kind})
-        self._codes = {r: read_codes(folder, r) for r in Region}
-        files = {r: folder / f"{r.value}.faiss" for r in Region}
+        self._codes = {r: read_codes(folder, r, held) for r in Region}
+        files = {r: folder / f"{r.value}.faiss" for r in Region} if len(self.ids) else {}
         self._approximate = {r: Approximate.open(f, asked) for r, f in files.items() if f.exists()}
 
     def with_dead(self, dead: np.ndarray) -> "Segment":
-        """Return the segment with other rows dead."""
+        """Return the whole segment with other rows dead."""
         return Segment(self.folder, self._config, self._kind, dead)
 
     def row(self, exam_id: str) -> int | None:
@@ -164,12 +177,31 @@ def _read_vectors(folder: Path, region: Region) -> np.ndarray:
     return np.broadcast_to(np.float32(np.nan), whole.shape)
 
 
-def read_codes(folder: Path, region: Region) -> Codes | None:
-    """Return a region's codes, mapped, or None where it has none."""
-    files = [folder / f"{region.value}.{name}.npy" for name in ("axes", "leading", "rest")]
-    if not files[0].exists():
+def read_exams(file: Any, held: slice) -> pa.Table:
+    """Return metadata of some rows: of the file only the row groups that hold one are read, one after the other."""
+    with pq.ParquetFile(file) as parquet:
+        if held.start is None:
+            return parquet.read().combine_chunks()
+        parts, start = [parquet.schema_arrow.empty_table()], 0
+        for group in range(parquet.num_row_groups):
+            stop = start + parquet.metadata.row_group(group).num_rows
+            low, high = max(held.start, start), min(held.stop, stop)
+            if low < high:
+                part = parquet.read_row_group(group)
+                if high - low < part.num_rows:  # a slice would keep the whole group
+                    part = part.take(pa.array(np.arange(low - start, high - start)))
+                parts.append(part)
+            start = stop
+        return pa.concat_tables(parts).combine_chunks()
+
+
+def read_codes(folder: Path, region: Region, held: slice = slice(None)) -> Codes | None:
+    """Return a region's codes of some rows, mapped, or None where it has none."""
+    axes, leading, rest = (folder / f"{region.value}.{name}.npy" for name in ("axes", "leading", "rest"))
+    if not axes.exists():
         return None
-    return Codes(*(np.asarray(np.load(f, mmap_mode="r")) for f in files))
+    mapped = [np.asarray(np.load(f, mmap_mode="r")) for f in (axes, leading, rest)]
+    return Codes(mapped[0], mapped[1][held], mapped[2][held])
 
 
 def write_codes(folder: Path, region: Region, codes: Codes) -> None:

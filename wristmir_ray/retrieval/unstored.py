@@ -13,6 +13,7 @@ from wristmir_ray.anatomy import Box, Region, Side
 from wristmir_ray.search.coarse import scores_at
 
 if TYPE_CHECKING:
+    from wristmir_ray.retrieval.gallery import Gallery
     from wristmir_ray.retrieval.index import Index
 
 SOURCE_COLUMNS = ["source_uri", "pixel_id"]
@@ -90,11 +91,11 @@ class Known:
         max_rows: vectors a region that are held; one more, and that region is forgotten as a whole.
     """
 
-    def __init__(self, index: "Index", max_rows: int) -> None:
+    def __init__(self, index: "Gallery", max_rows: int) -> None:
         self._dim = index.dim
         self._max_rows = max_rows
         self._lock = threading.Lock()
-        lengths = [len(s.ids) for s in index.segments]
+        lengths = [e.rows for e in index.description.segments]
         self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self._regions = {r: _Grown(int(self._starts[-1]), self._dim) for r in Region if r not in index.stored}
 

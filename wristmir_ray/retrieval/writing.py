@@ -24,6 +24,9 @@ from wristmir_ray.retrieval.segment import Segment, write_codes
 from wristmir_ray.retrieval.threshold import calibrate
 from wristmir_ray.search.certify import choose, compress
 
+METADATA_GROUP = 16_384
+"""Rows: a shard reads the groups that hold its own."""
+
 Vectors = Mapping[Region, np.ndarray]
 """Stored region -> (N, D) float32 unit norm, NaN rows where the region was not found."""
 Sources = Mapping[str, Mapping[str, str]]
@@ -121,7 +124,7 @@ def _kept(parent: Index, dead: Mapping[str, np.ndarray]) -> list[tuple[Entry, Se
 def _write_segment(scratch: Path, run: str, exams: pa.Table, vectors: Vectors, config: IndexConfig) -> Entry:
     if SOURCE not in exams.column_names:
         exams = exams.append_column(SOURCE, pa.array([run] * exams.num_rows, pa.string()))
-    pq.write_table(exams, scratch / METADATA, compression="zstd")
+    pq.write_table(exams, scratch / METADATA, row_group_size=METADATA_GROUP, compression="zstd")
     recall = {}
     for region in vectors:
         array = np.ascontiguousarray(vectors[region], np.float32)

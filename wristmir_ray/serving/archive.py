@@ -1,14 +1,16 @@
 """One generation of the archive: an index, the crops behind it, and their words over HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from wristmir_ray.anatomy import Box, Region
-from wristmir_ray.retrieval import index as retrieval
+from wristmir_ray.retrieval import query as retrieval
 from wristmir_ray.retrieval.filters import Filters
-from wristmir_ray.retrieval.unstored import Known, Source, State, sources_of
+from wristmir_ray.retrieval.gallery import Gallery
+from wristmir_ray.retrieval.index import Index
+from wristmir_ray.retrieval.unstored import Known, Source, State
 from wristmir_ray.schemas import CROPS
 from wristmir_ray.search import Mode
 from wristmir_ray.serving import api, problems
@@ -25,13 +27,13 @@ class Archive:
 
     Args:
         name: what the archive is called.
-        index: the opened index.
+        index: the opened index, or its shards.
         crops: reads one exam's crops; None: the index does not store every region, and crops are cut anew.
         pins: the runs behind both.
     """
 
     def __init__(
-        self, name: str, index: retrieval.Index, crops: KeyedReader | None, pins: Pins, known: Known | None = None
+        self, name: str, index: Gallery, crops: KeyedReader | None, pins: Pins, known: Known | None = None
     ) -> None:
         self._name = name
         self.index = index
@@ -40,8 +42,20 @@ class Archive:
         self.known = known or Known(index, DEFAULT_KNOWN)
 
     @classmethod
-    def load(cls, args: ServeArgs, started_with: Pins, settings: SearchSettings) -> Self:
+    def load(
+        cls,
+        args: ServeArgs,
+        started_with: Pins,
+        settings: SearchSettings,
+        opened: Callable[[str, str], Gallery] = Index.load,
+    ) -> Self:
         """Open a run of the index (default: the one the service started with).
+
+        Args:
+            args: of the service.
+            started_with: its runs.
+            settings: of this generation.
+            opened: (root, run) -> the index.
 
         Raises:
             NotPublished: it, or something it was built from, is missing.
@@ -49,30 +63,30 @@ class Archive:
         """
         pins = pins_of(args, settings.index_run or started_with.lineage.index)
         started_with.check_same_models(pins)
-        index = retrieval.Index.load(args.root, pins.lineage.index)
+        index = opened(args.root, pins.lineage.index)
         index.check_encoder(started_with.encoder_digest)
         crops = KeyedReader(args.root, CROPS, pins.crops) if len(index.stored) == len(Region) else None
         return cls(args.name, index, crops, pins, Known(index, settings.known_rows))
 
     def search(self, query: Query) -> api.SearchAnswer | api.Problem:
         """Return the hits of one query over what the index stores; a problem where it cannot be asked."""
-        found = self.refusal(query)
-        return found or self.answer(query.parameters, self.index.search(self.request(query)))
+        request = self.request(query)
+        if isinstance(request, api.Problem):
+            return request
+        return self.answer(query.parameters, self.index.search(request))
 
-    def refusal(self, query: Query) -> api.Problem | None:
-        """Return why a query cannot be asked, or None."""
+    def request(self, query: Query) -> retrieval.SearchRequest | api.Problem:
+        """Return a query in the index's words, an exam's own vectors looked up; a problem where it cannot be asked."""
         p = query.parameters
-        if query.exam_id is not None and query.exam_id not in self.index:
+        own = None if query.exam_id is None else self.index.look(query.exam_id)
+        if query.exam_id is not None and own is None:
             return problems.unknown_exam()
         if p.region not in self.index.stored and p.mode is api.Mode.REGION:
             return problems.not_stored(p.region)
         if p.region not in self.index.stored and p.mode is api.Mode.TWO_STAGE and p.only_similar:
             return problems.not_calibrated()
-        return None if self._can_ask(query) else problems.no_vector()
-
-    def request(self, query: Query) -> retrieval.SearchRequest:
-        """Return a query in the index's words."""
-        p = query.parameters
+        if not (query.vectors if own is None else own.vectors.keys() & {Region.WRIST, p.region}):
+            return problems.no_vector()  # an exam may lack its wrist, an upload never does
         return retrieval.SearchRequest(
             region=p.region,
             mode=Mode(p.mode.value),
@@ -80,6 +94,7 @@ class Archive:
             k=p.k,
             vectors=query.vectors,
             exam_id=query.exam_id,
+            own=own,
             filters=_filters(p),
             one_a_patient=p.one_a_patient,
             only_similar=p.only_similar,
@@ -113,16 +128,13 @@ class Archive:
 
     def source(self, exam_id: str) -> Source | api.Problem:
         """Return what an exam's regions are computed from; a problem where the archive holds no such exam."""
-        if exam_id not in self.index:
-            return problems.unknown_exam()
-        return sources_of(self.index, np.array([self.index.place(exam_id)]))[0]
+        held = self.index.look(exam_id)
+        return problems.unknown_exam() if held is None else self.index.sources(np.array([held.place]))[0]
 
-    def _can_ask(self, query: Query) -> bool:
-        """Return whether a vector of the query is there: an exam may lack its wrist, an upload never does."""
-        if query.exam_id is None:
-            return bool(query.vectors)
-        wanted = {Region.WRIST, query.parameters.region}
-        return any(self.index.vector(query.exam_id, r) is not None for r in wanted)
+    def ready(self) -> api.ArchiveSummary:
+        """Return what can be searched; ProblemError where a shard of it does not answer."""
+        self.index.ready()
+        return self.summary()
 
     def summary(self) -> api.ArchiveSummary:
         """Return what can be searched."""
@@ -137,10 +149,11 @@ class Archive:
 
     def exam(self, exam_id: str) -> api.Exam | api.Problem:
         """Return one exam's facts, without its patient."""
-        if exam_id not in self.index:
+        held = self.index.look(exam_id)
+        if held is None:
             return problems.unknown_exam()
-        row = self.index.exam(exam_id)
-        boxes = {region: self.index.box(exam_id, region) for region in Region}
+        row = held.exam
+        boxes = {region: retrieval.box_of(row, region) for region in Region}
         return api.Exam(
             **{name: row[name] for name in ("exam_id", "laterality", "view", "age_years", "sex")},
             findings=_findings(row),
@@ -149,11 +162,11 @@ class Archive:
 
     def exams_run(self, exam_id: str) -> str | api.Problem:
         """Return the run of EXAMS that says where an exam's image lies; a problem where there is no such exam."""
-        return self.pins.exams if exam_id in self.index else problems.unknown_exam()
+        return self.pins.exams if self.index.look(exam_id) else problems.unknown_exam()
 
     def crop(self, exam_id: str, region: Region) -> bytes | api.Problem:
         """Return one region's crop as PNG; a problem where the exam or the region is not there."""
-        if exam_id not in self.index:
+        if self.index.look(exam_id) is None:
             return problems.unknown_exam()
         for row in self._crops.rows(exam_id) if self._crops else ():
             if row["region"] == region and row["png"] is not None:

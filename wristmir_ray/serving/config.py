@@ -31,6 +31,13 @@ class ServeArgs(Section):
     rate_limit: RateLimit | None = Field(
         RateLimit(), description="of one caller, by key or else by address; null = none"
     )
+    shards: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="deployments Shard0, Shard1, ... among which the index is cut, each of which holds its rows alone; "
+        "1: Search holds them all",
+    )
     deadline_s: float = Field(
         10.0,
         gt=0,

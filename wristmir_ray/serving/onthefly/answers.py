@@ -35,12 +35,11 @@ async def answer(
         if claim.index_run != archive.pins.lineage.index:
             return problems.stale_token()
         query = Query(claim.parameters, claim.vectors, claim.exam_id, boxes=claim.boxes, seconds=query.seconds)
-    problem = archive.refusal(query)
-    if problem is not None:
-        return problem
-    request = archive.request(query)
+    request = await asyncio.to_thread(archive.request, query)
+    if isinstance(request, api.Problem):
+        return request
     if not partial.is_computed(archive.index, request):
-        return await asyncio.to_thread(archive.search, query)
+        return archive.answer(query.parameters, await asyncio.to_thread(archive.index.search, request))
     left = seconds if query.seconds is None else query.seconds
     left -= min(RESERVE_S, RESERVE_SHARE * left)
     before = claim.progress if claim else None

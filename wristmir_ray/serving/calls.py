@@ -1,0 +1,88 @@
+"""Calls from one part of the service's graph to others: how long they are waited for, and what becomes of failures."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from wristmir_ray.retrieval.cut import Share
+from wristmir_ray.serving import api, problems
+from wristmir_ray.serving.problems import ProblemError
+
+T = TypeVar("T")
+
+PART_TIMEOUT_S = 20.0
+"""Below `request_timeout_s` of serve_config.yaml, so that the answer is ours: a problem, not a bare 408."""
+SHARD_TIMEOUT_S = 6.0
+"""Of one call to a shard: a search has three at most, one after the other."""
+LOAD_TIMEOUT_S = 600.0
+"""Of a shard that opens its share of a run."""
+
+
+async def value(response: Awaitable[Any], kind: type[T], timeout_s: float = PART_TIMEOUT_S) -> T:
+    """Await a part's answer; a problem, a full queue, a dying or missing replica becomes a ProblemError."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = await response
+    except BackPressureError:
+        raise ProblemError(problems.unavailable("busy", "too many requests wait; try again in a second")) from None
+    except TimeoutError:
+        raise ProblemError(problems.unavailable("not_ready", "a part of the service is not up")) from None
+    except RayTaskError as e:  # an exception of ours in a part: another try would meet it again
+        raise ProblemError(problems.internal()) from e
+    except (RayServeException, RayError) as e:
+        raise ProblemError(problems.unavailable("part_failed", "a part of the service did not answer")) from e
+    if isinstance(found, api.Problem):
+        raise ProblemError(found)
+    if not isinstance(found, kind):
+        raise TypeError(f"a part answered with {type(found).__name__} instead of {kind.__name__}")
+    return found
+
+
+async def told(work: Awaitable[T]) -> T | api.Problem:
+    """Return what comes of work, or its problem as a value: as an exception it would reach the caller wrapped."""
+    try:
+        return await work
+    except ProblemError as e:
+        return e.problem
+
+
+async def hold(shards: Sequence[Any], shares: Sequence[Share], timeout_s: float) -> None:
+    """Have every replica of each shard open its share; ProblemError (503) where one cannot."""
+
+    async def one(shard: Any, share: Share) -> None:
+        await value(shard.hold.remote(share), bool, timeout_s)  # waits for a first replica to come up
+        for held in await value(shard.broadcast("hold", share).results_async(), list, timeout_s):
+            if isinstance(held, api.Problem):
+                raise ProblemError(held)
+
+    await asyncio.gather(*(one(*pair) for pair in zip(shards, shares, strict=True)))
+
+
+class Scatter:
+    """Asks shards of a run, all at once; for threads, which wait while the event loop does (`retrieval.scattered.Ask`).
+
+    Args:
+        shards: handles of the deployments, by number.
+        shares: what each is asked for.
+        loop: of this replica.
+    """
+
+    def __init__(self, shards: Sequence[Any], shares: Sequence[Share], loop: asyncio.AbstractEventLoop) -> None:
+        self._shards = shards
+        self._shares = shares
+        self._loop = loop
+
+    def __call__(self, method: str, calls: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """Return each shard's answer; ProblemError (503) where one has none in time."""
+
+        async def every() -> list[Any]:
+            return list(await asyncio.gather(*(self._ask(i, method, args) for i, args in calls.items())))
+
+        answers = asyncio.run_coroutine_threadsafe(every(), self._loop).result()
+        return dict(zip(calls, answers, strict=True))
+
+    async def _ask(self, i: int, method: str, args: tuple[Any, ...]) -> Any:
+        return await value(self._shards[i].ask.remote(self._shares[i], method, *args), object, SHARD_TIMEOUT_S)
