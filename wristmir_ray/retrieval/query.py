@@ -88,7 +88,8 @@ class Prepared:
         if request.exam_id is not None:
             own = {r: index.vector(request.exam_id, r) for r in {Region.WRIST, request.region}}
             vectors |= {r: v for r, v in own.items() if v is not None}
-            patient = index.exam(request.exam_id)["patient_id"]
+            n, row = index.place(request.exam_id)
+            patient = index.segments[n].exams["patient_id"][row].as_py()  # the whole row takes as long as the hits'
             filters.append(Filters(exclude_exam=request.exam_id, exclude_patient=patient))
         for region, vector in vectors.items():
             if vector.shape != (index.dim,) or not abs(np.linalg.norm(vector) - 1) < NORM_TOLERANCE:
