@@ -1,8 +1,8 @@
 """Clients of a service, in a process of their own: python -m tests.bench.httpload URL EXAMS CLIENTS REQUESTS
 
-Each client keeps one connection and asks for one exam after the other, as `curl -F exam_id=` does. Prints `ready`, waits
-for a line, then asks and prints one JSON object: seconds of each request, answers by status, and the wall clock. EXAMS
-is a file with an id a line.
+Each client keeps one connection and asks for one exam after the other, as `curl -F exam_id=` does. Prints `ready`,
+waits for a line, then asks and prints one JSON object: seconds of each request, answers by status, and the wall clock.
+EXAMS is a file with an id a line.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """A Ray head on this machine with its job server, as an operator would start it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,9 +27,17 @@ def environment() -> dict[str, str]:
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "wristmir_ray.serving.door:middlewares",  # as cluster.yaml
         "OMP_NUM_THREADS": "1",
+        **serve_switches(),
     }
+
+
+def serve_switches() -> dict[str, str]:
+    """Return what `make serve` and cluster.yaml start Ray with, but for what the environment says otherwise."""
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    (line,) = re.findall(r"^SERVE_ENV := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
+    pairs = (pair.split("=", 1) for pair in line.replace("\\\n", " ").split())
+    return {name: os.environ.get(name, value) for name, value in pairs}
 
 
 def free_ports(count: int) -> list[int]:

@@ -74,7 +74,11 @@ async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
         (serves(408, "Request 7 timed out after 30s.", {}), 503, "not_ready"),
         (serves(503, "Deployment is unavailable", {"retry-after": "7"}), 503, "not_ready"),
         (serves(404, "Path '/' not found.", {}), 503, "not_ready"),
-        (serves(429, "Request dropped due to backpressure (num_queued_requests=128)", {"retry-after": "7"}), 429, "busy"),
+        (
+            serves(429, "Request dropped due to backpressure (num_queued_requests=128)", {"retry-after": "7"}),
+            429,
+            "busy",
+        ),
     ],
 )
 def test_what_serve_says_itself_is_a_problem(app: ASGIApp, status: int, code: str) -> None:
