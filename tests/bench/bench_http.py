@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,14 @@ EXAMS = 20_000
 LOADS = {1: 600, 8: 1600, 64: 2400}
 """Clients -> requests a round."""
 ROUNDS = 2
+RAYS_OWN = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "1",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+}
+"""Ray's defaults of what we set otherwise."""
 IDLE_S = 15
 ASKED = 500
 
@@ -54,7 +62,7 @@ def measure() -> dict[str, Any]:
             peer, theirs = _figures(url, folder), _answers(url, ids[:20])
         with _ours(root, folder) as url:
             ours, found = _figures(url, folder), _answers(url, ids[:20])
-        with _without_switches(), _ours(root, folder) as url:
+        with _ours(root, folder, RAYS_OWN) as url:
             default = _figures(url, folder)
     assert _shown(found) == _shown(theirs), "not the same answers"
     return _result(ours, default, peer, bare)
@@ -107,23 +115,40 @@ def _percentiles(ms: list[float]) -> dict[str, float]:
 
 
 @contextmanager
-def _ours(root: str, folder: Path) -> Iterator[str]:
-    """Serve by the repository's own settings, without a rate limit: one address asks."""
+def _ours(root: str, folder: Path, switches: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve by the repository's own settings, without a rate limit: one address asks.
+
+    Args:
+        root: of the archive.
+        folder: for settings and the log.
+        switches: of Ray, instead of ours; a part then writes an access log, too, as by default.
+    """
     from tests.integration.local_head import free_ports, local_head, serving
 
     (port,) = free_ports(1)
     settings = yaml.safe_load((REPO / "serve_config.yaml").read_text())
     settings["http_options"]["port"] = port
-    settings["applications"][0]["args"] |= {"root": root, "rate_limit": None}
+    (application,) = settings["applications"]
+    application["args"] |= {"root": root, "rate_limit": None}
+    if switches is not None:
+        del application["logging_config"]
     config = folder / "serve_config.yaml"
     config.write_text(yaml.safe_dump(settings))
-    with local_head(REPO) as head, serving(config, port, head, folder / "log") as url:
-        yield url
+    with ExitStack() as stack:
+        for name, value in (switches or {}).items():
+            stack.enter_context(_set(name, value))
+        head = stack.enter_context(local_head(REPO))
+        yield stack.enter_context(serving(config, port, head, folder / "log"))
 
 
 @contextmanager
-def _without_switches() -> Iterator[None]:
-    yield
+def _set(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 @contextmanager

@@ -55,12 +55,13 @@ class Service:
         subprocess.run(command, env=environment(), cwd=REPO, check=True, capture_output=True, timeout=120)
 
     def serve_index(self, run: str) -> None:
-        """Swap the index."""
+        """Swap the index; return once it answers."""
 
         def swap(deployments: Mapping[str, Any]) -> None:
             deployments["Search"]["user_config"]["index_run"] = run
 
         self.deploy(swap)
+        wait_until(lambda: self.serves() == run)
 
     def serves(self) -> str | None:
         """Return the index run that answers, or None where nothing does."""
@@ -129,7 +130,6 @@ def right(service: Service, queries: list[Query]) -> Right:
     found = {}
     for run in reversed(RUNS):
         service.serve_index(run)
-        wait_until(lambda r=run: service.serves() == r)
         found[run] = right_answers(service.url, queries)
         check_against_the_index(Index.load(service.root, run), queries, found[run])
     assert all(a != b for a, b in zip(*found.values(), strict=True))
@@ -209,7 +209,6 @@ def test_a_swapped_index(
         for run in (second, first, second):
             time.sleep(BEFORE_S)
             service.serve_index(run)
-            wait_until(lambda r=run: service.serves() == r)
     found = count(load.ended, right)
     told(capsys, "index swapped three times", found)
     nothing_wrong(found)

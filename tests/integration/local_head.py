@@ -117,8 +117,15 @@ def local_node(cwd: Path, head: Head) -> Node:
     command = ["ray", "start", f"--address={head.gcs}", "--block", "--num-cpus=4", "--node-ip-address=127.0.0.1"]
     (agent,) = free_ports(1)  # on its fixed default port it would fail beside another Ray
     command += ["--object-store-memory=200000000", f"--dashboard-agent-listen-port={agent}"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return Node(subprocess.Popen(command, env=environment(), cwd=cwd, start_new_session=True, **quiet))
+    process = subprocess.Popen(
+        command,
+        env=environment(),
+        cwd=cwd,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return Node(process)
 
 
 @contextmanager
