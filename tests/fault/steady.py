@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import psutil
 
 PER_S = 20
 PATIENCE_S = 45.0
@@ -54,13 +56,13 @@ class Load:
 
 
 @contextmanager
-def steady(url: str, queries: Sequence[Query], per_s: float = PER_S) -> Iterator[Load]:
+def steady(url: str, queries: Sequence[Query], per_s: float = PER_S, key: str = "") -> Iterator[Load]:
     """Send the queries in turn, `per_s` a second however long answers take; wait for all of them at the end."""
     load, stop, failed = Load(), threading.Event(), []
 
     def run() -> None:
         try:
-            asyncio.run(_send(url, queries, per_s, load, stop))
+            asyncio.run(_send(url, queries, per_s, load, stop, key))
         except Exception as e:
             failed.append(e)
 
@@ -74,15 +76,19 @@ def steady(url: str, queries: Sequence[Query], per_s: float = PER_S) -> Iterator
     assert not failed, failed
 
 
-async def _send(url: str, queries: Sequence[Query], per_s: float, load: Load, stop: threading.Event) -> None:
-    timeout, connector = aiohttp.ClientTimeout(PATIENCE_S), aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+async def _send(url: str, queries: Sequence[Query], per_s: float, load: Load, stop: threading.Event, key: str) -> None:
+    async with _session(key) as session:
         running: list[asyncio.Task[None]] = []
         while not stop.is_set():
             n = len(running)
             await asyncio.sleep(max(0.0, load.started + n / per_s - time.monotonic()))
             running.append(asyncio.create_task(_one(session, url, queries, n % len(queries), load)))
         await asyncio.gather(*running)
+
+
+def _session(key: str) -> aiohttp.ClientSession:
+    connector, headers = aiohttp.TCPConnector(limit=0), {"Authorization": f"Bearer {key}"} if key else {}
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE_S), connector=connector, headers=headers)
 
 
 async def _one(session: aiohttp.ClientSession, url: str, queries: Sequence[Query], n: int, load: Load) -> None:
@@ -100,6 +106,17 @@ def shown(body: bytes) -> Any:
     """Return what an answer says, without how long it took and which index says it."""
     said = json.loads(body)
     return {k: v for k, v in said.items() if k not in {"stage_ms", "lineage", "coverage", "token"}}
+
+
+def replicas(sessions: set[int], name: str) -> list[psutil.Process]:
+    """Return the worker processes of a deployment's replicas, of Rays whose processes are in these sessions."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            title = (process.cmdline() or [""])[0]
+            if title.startswith(f"ray::ServeReplica:wristmir:{name}") and os.getsid(process.pid) in sessions:
+                found.append(process)
+    return found
 
 
 Right = Mapping[str, Sequence[Any]]
@@ -154,12 +171,12 @@ def count(ended: Sequence[Ended], right: Right) -> Counts:
     return found
 
 
-def right_answers(url: str, queries: Sequence[Query]) -> list[Any]:
+def right_answers(url: str, queries: Sequence[Query], key: str = "") -> list[Any]:
     """Ask each query once, in turn; every one must be answered."""
     load = Load()
 
     async def ask() -> None:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE_S)) as session:
+        async with _session(key) as session:
             for n in range(len(queries)):
                 await _one(session, url, queries, n, load)
 

@@ -23,7 +23,7 @@ import yaml
 
 from tests.bench.httpworld import add_index, make_archive
 from tests.conftest import REPO
-from tests.fault.steady import PER_S, Counts, Query, Right, count, right_answers, steady
+from tests.fault.steady import PER_S, Counts, Query, Right, count, replicas, right_answers, steady
 from tests.fault.test_preprocess_faults import _no_name_space
 from tests.integration.local_head import Head, environment, free_ports, local_head, local_node, serving
 from wristmir_ray.anatomy import BONES, Region
@@ -157,17 +157,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.2)
-
-
-def replicas(sessions: set[int], name: str) -> list[psutil.Process]:
-    """Return the worker processes of a deployment's replicas."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError):
-            title = (process.cmdline() or [""])[0]
-            if title.startswith(f"ray::ServeReplica:wristmir:{name}") and os.getsid(process.pid) in sessions:
-                found.append(process)
-    return found
 
 
 def told(capsys: pytest.CaptureFixture[str], what: str, found: Counts, **more: Any) -> None:
