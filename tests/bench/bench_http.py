@@ -38,7 +38,6 @@ RAYS_OWN = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
-    "RAY_SERVE_LOG_TO_STDERR": "1",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
 }
 """Ray's defaults of what we set otherwise."""
