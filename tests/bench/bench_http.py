@@ -31,7 +31,7 @@ import yaml
 
 REPO = Path(__file__).parents[2]
 EXAMS = 20_000
-LOADS = {1: 600, 8: 1600, 64: 2400}
+LOADS = {1: 400, 8: 1000, 64: 1500}
 """Clients -> requests a round."""
 ROUNDS = 2
 RAYS_OWN = {
@@ -41,7 +41,7 @@ RAYS_OWN = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
 }
 """Ray's defaults of what we set otherwise."""
-IDLE_S = 15
+IDLE_S = 10
 ASKED = 500
 
 
