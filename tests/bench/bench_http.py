@@ -169,7 +169,10 @@ def _peer(root: str) -> Iterator[str]:
 
 
 def _figures(url: str, folder: Path) -> dict[str, Any]:
-    """Return by number of clients CPU milliseconds a request, latencies and requests a second; and idle cores."""
+    """Return by number of clients CPU milliseconds a request, latencies and requests a second; and idle cores.
+
+    They are printed, too: a run that is ended loses only what it has not measured.
+    """
     found: dict[str, Any] = {name: {} for name in ("cpu", "net", "p50", "p99", "per_s")}
     _round(url, folder, 8, 400)  # to warm up
     time.sleep(2)
@@ -181,6 +184,7 @@ def _figures(url: str, folder: Path) -> dict[str, Any]:
         for name in ("cpu", "p50", "p99", "per_s"):
             found[name][clients] = statistics.median(r[name] for r in rounds)
         found["net"][clients] = statistics.median(r["cpu"] - 1e3 * found["idle"] / r["per_s"] for r in rounds)
+    print(json.dumps(found), file=sys.stderr, flush=True)
     return found
 
 
