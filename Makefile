@@ -4,7 +4,11 @@
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 BIN := .venv/bin
 SEEDS ?= 0 1 2
-DOOR := RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=wristmir_ray.serving.door:middlewares
+# What Ray starts with where it serves; cluster.yaml has the same, and serve_config.yaml says why.
+SERVE_ENV := RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=wristmir_ray.serving.door:middlewares \
+	RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP=0 \
+	RAY_SERVE_USE_GRPC_BY_DEFAULT=1 RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH=100000000 \
+	RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE=100
 export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 export OMP_NUM_THREADS ?= 1
@@ -43,7 +47,7 @@ ablation: .venv/.demo ## train the paper's variants on phantoms over three seeds
 
 serve: .venv/.demo ## serve the demo's index on http://127.0.0.1:8000 (after make demo)
 	$(BIN)/python -m wristmir_ray.serving.check --start serve_config.yaml
-	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 $(DOOR) serve run serve_config.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 $(SERVE_ENV) serve run serve_config.yaml
 
 format: .venv/.dev ## format the code
 	$(BIN)/ruff format .

@@ -54,8 +54,19 @@ def energy(vectors: np.ndarray) -> dict[str, float]:
     return {str(i): round(float(values[i - 1] / values[-1]), 4) for i in (8, 32, 64)}
 
 
-def publish(root: Path, wrists: np.ndarray, bones: np.ndarray) -> Any:
-    """Return an opened index of these exams, whose ages are spread evenly over 0 to 100."""
+def publish(
+    root: Path, wrists: np.ndarray, bones: np.ndarray, run: str = "b", encoder_digest: str = "e", **manifest: Any
+) -> Any:
+    """Return an opened index of these exams, whose ages are spread evenly over 0 to 100.
+
+    Args:
+        root: where it is published.
+        wrists: (N, D) float32 unit norm.
+        bones: (N, D) likewise, of every bone.
+        run: its id.
+        encoder_digest: of the encoder that is said to have made the vectors.
+        manifest: what its manifest says beside, such as models and inputs.
+    """
     import pyarrow as pa
 
     from wristmir_ray import storage
@@ -76,7 +87,8 @@ def publish(root: Path, wrists: np.ndarray, bones: np.ndarray) -> Any:
         columns |= {f"{region.value}_{c}": words for c in ("caption", "presence", "healing", "fracture_type")}
     vectors = {r: wrists if r is Region.WRIST else bones for r in Region}
     config = IndexConfig(calibration_queries=1)
-    files = write_index(storage.run_uri(str(root), "index", "b"), pa.table(columns), vectors, Making("e", config))
+    folder = storage.run_uri(str(root), "index", run)
+    files = write_index(folder, pa.table(columns), vectors, Making(encoder_digest, config))
     settings = {"index": config.model_dump(mode="json")}
-    storage.publish(str(root), storage.Manifest("index", "b", "bench", n, files=files, config=settings))
+    storage.publish(str(root), storage.Manifest("index", run, "bench", n, files=files, config=settings, **manifest))
     return Index.load(str(root))

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPO
+from tests.integration.local_head import serve_switches
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,10 @@ def test_nodes_install_the_lock_and_never_a_nightly_ray(cluster: dict[str, Any])
     assert "ray-wheels" not in commands
     assert "dev0" not in commands
     assert (REPO / "requirements" / "gpu.txt").is_file()
+
+
+def test_nodes_serve_as_make_serve_does(cluster: dict[str, Any]) -> None:
+    switches = serve_switches()
+    assert len(switches) > 1
+    exported = " ".join(cluster["setup_commands"]).split("export ")[1].split(";")[0].split()
+    assert {f"{name}={value}" for name, value in switches.items()} <= set(exported)

@@ -1,6 +1,7 @@
 """A Ray head on this machine with its job server, as an operator would start it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,17 @@ def environment() -> dict[str, str]:
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "wristmir_ray.serving.door:middlewares",  # as cluster.yaml
         "OMP_NUM_THREADS": "1",
+        **serve_switches(),
     }
+
+
+def serve_switches() -> dict[str, str]:
+    """Return what `make serve` and cluster.yaml start Ray with, but for what the environment says otherwise."""
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    (line,) = re.findall(r"^SERVE_ENV := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
+    pairs = (pair.split("=", 1) for pair in line.replace("\\\n", " ").split())
+    return {name: os.environ.get(name, value) for name, value in pairs}
 
 
 def free_ports(count: int) -> list[int]:
@@ -53,11 +62,17 @@ class Head:
 
 
 @contextmanager
-def local_head(cwd: Path) -> Iterator[Head]:
-    """Start a head whose processes run in `cwd`, yield its addresses, end what it started."""
+def local_head(cwd: Path, before: Sequence[str] = ()) -> Iterator[Head]:
+    """Start a head whose processes run in `cwd`, yield its addresses, end what it started.
+
+    Args:
+        cwd: where its processes run.
+        before: a command that runs `ray` as its last arguments.
+    """
     gcs, dashboard, client, agent = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="wm", dir="/tmp", ignore_cleanup_errors=True) as short:
         command = [
+            *before,
             "ray",
             "start",
             "--head",
@@ -83,6 +98,34 @@ def local_head(cwd: Path) -> Iterator[Head]:
             yield found
         finally:
             end_session(head)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node beside the head."""
+
+    process: "subprocess.Popen[bytes]"
+    """Leads the session of all of its processes."""
+
+    def end(self) -> None:
+        """Kill what is left of it."""
+        end_session(self.process)
+
+
+def local_node(cwd: Path, head: Head) -> Node:
+    """Start one more node on this machine."""
+    command = ["ray", "start", f"--address={head.gcs}", "--block", "--num-cpus=4", "--node-ip-address=127.0.0.1"]
+    (agent,) = free_ports(1)  # on its fixed default port it would fail beside another Ray
+    command += ["--object-store-memory=200000000", f"--dashboard-agent-listen-port={agent}"]
+    process = subprocess.Popen(
+        command,
+        env=environment(),
+        cwd=cwd,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return Node(process)
 
 
 @contextmanager

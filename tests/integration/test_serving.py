@@ -1,6 +1,7 @@
 """The service as its users start and call it: `serve run`, HTTP, a swap of the index under requests."""
 
 import base64
+import signal
 import subprocess
 import threading
 import time
@@ -17,6 +18,7 @@ import yaml
 
 from tests.api_schema import check_reached, hold_against_schema
 from tests.conftest import REPO
+from tests.fault.steady import Query, count, replicas, right_answers, steady
 from tests.integration.attack import attack, replicas_mib
 from tests.integration.local_head import Head, environment, free_ports, local_head, serving
 from tests.integration.tiny_world import World, image, make_world, publish_encoder
@@ -269,6 +271,24 @@ def test_many_clients_get_the_answers_of_one(service: Service) -> None:
     for t in threads:
         t.join()
     assert got == {e: e for e in wanted}
+
+
+def test_a_killed_part_is_an_honest_503_or_nothing_at_all(service: Service) -> None:
+    """The short form of tests/fault/test_serving_faults.py: no wrong answer, no request without one."""
+    queries = [Query({"exam_id": e, "region": Region.DISTAL_ULNA}) for e in service.world.images]
+    queries.append(Query({"image": image(99), "region": Region.DISTAL_ULNA}))
+    right = {service.indexes[0]: right_answers(service.url, queries, service.admin)}
+    killed = [replicas({service.head.session}, name)[0] for name in ("Encode", "Ingress")]
+    with steady(service.url, queries, 10, service.admin) as load:
+        for process in killed:
+            time.sleep(1)
+            process.send_signal(signal.SIGKILL)
+        time.sleep(3)
+    found = count(load.ended, right)
+    assert (found.wrong, found.lost, found.other) == (0, {}, {}), found.told()
+    assert found.right > 0
+    wait_until(lambda: httpx.get(f"{service.url}/readyz").status_code == 200)
+    assert right_answers(service.url, queries, service.admin) == right[service.indexes[0]]
 
 
 def test_the_index_is_swapped_under_requests_and_a_wrong_one_is_not(service: Service) -> None:

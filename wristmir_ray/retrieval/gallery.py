@@ -23,8 +23,7 @@ class Holding:
 
     place: tuple[int, int]
     """Segment and row."""
-    exam: Mapping[str, Any]
-    """Metadata."""
+    patient_id: str | None
     vectors: Mapping[Region, np.ndarray]
     """(D,) float32 of each stored region that was found."""
 

@@ -79,9 +79,10 @@ class Index(Gallery):
     def look(self, exam_id: str) -> Holding | None:
         if exam_id not in self:
             return None
-        place = self.place(exam_id)
+        n, row = self._find(exam_id)
+        patient = self.segments[n].exams["patient_id"][row].as_py()  # the whole row takes as long as the hits'
         vectors = {r: v for r in self.stored if (v := self.vector(exam_id, r)) is not None}
-        return Holding(place, self.exam(exam_id), vectors)
+        return Holding(self.place(exam_id), patient, vectors)
 
     def vector(self, exam_id: str, region: Region) -> np.ndarray | None:
         """Return an exam's embedding of a region, or None where it was not found.

@@ -92,7 +92,7 @@ class Prepared:
             if own is None:
                 raise KeyError(request.exam_id)
             vectors |= {r: own.vectors[r] for r in {Region.WRIST, request.region} & own.vectors.keys()}
-            filters.append(Filters(exclude_exam=request.exam_id, exclude_patient=own.exam["patient_id"]))
+            filters.append(Filters(exclude_exam=request.exam_id, exclude_patient=own.patient_id))
         for region, vector in vectors.items():
             if vector.shape != (index.dim,) or not abs(np.linalg.norm(vector) - 1) < NORM_TOLERANCE:
                 raise ValueError(f"the query's {region.words} vector must have unit norm and {index.dim} numbers")

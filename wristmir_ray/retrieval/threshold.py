@@ -85,5 +85,5 @@ def _best(index: "Index", exam_id: str, mode: Mode, region: Region, pool: int) -
     if any(index.vector(exam_id, r) is None for r in needed):
         return None
     prepared = Prepared.of(index, SearchRequest(region, mode, pool, 10, exam_id=exam_id))
-    part = index.candidates(prepared)[0]
+    part = index.candidates(prepared).part
     return best_score(mode, part.take(rank(part, prepared.mode, 10).at))

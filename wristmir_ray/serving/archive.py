@@ -152,7 +152,7 @@ class Archive:
         held = self.index.look(exam_id)
         if held is None:
             return problems.unknown_exam()
-        row = held.exam
+        (row,) = self.index.rows(np.array([held.place]))
         boxes = {region: retrieval.box_of(row, region) for region in Region}
         return api.Exam(
             **{name: row[name] for name in ("exam_id", "laterality", "view", "age_years", "sex")},

@@ -1,4 +1,4 @@
-"""ASGI middleware of Serve's own proxies, outside of all that they do: one request id, no headers that steer Serve.
+"""ASGI middleware of Serve's own proxies, outside of all that they do: one request id, no steering, honest errors.
 
     export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=wristmir_ray.serving.door:middlewares    # before Ray starts
 
@@ -10,8 +10,11 @@ application.
 import uuid
 
 from starlette.middleware import Middleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wristmir_ray.serving import problems
+from wristmir_ray.serving.api import Problem
 from wristmir_ray.serving.guard import REQUEST_ID, SENT_ID
 
 _ID = REQUEST_ID.lower().encode()
@@ -22,7 +25,7 @@ _STEERING = frozenset(
 
 
 class Door:
-    """Gives each request one id, and each answer the same one, once.
+    """Gives each request one id, each answer the same one, once, and every error of Serve's own as a problem.
 
     Args:
         app: Serve's proxy.
@@ -38,16 +41,62 @@ class Door:
             return
         sent = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == _ID]
         kept = sent[0] if len(sent) == 1 and SENT_ID.fullmatch(sent[0]) else uuid.uuid4().hex
-        named = (_ID, kept.encode())
-
-        async def send_named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                others = [h for h in message.get("headers", []) if h[0].lower() != _ID]
-                message = {**message, "headers": [*others, named]}
-            await send(message)
-
+        answer = _Answer((_ID, kept.encode()), send)
         others = [h for h in scope["headers"] if h[0].lower() != _ID and _name(h[0]) not in _STEERING]
-        await self._app({**scope, "headers": [*others, named]}, receive, send_named)
+        await self._app({**scope, "headers": [*others, answer.named]}, receive, answer.pass_on)
+        if answer.error is None and not answer.begun:  # the replica died under it
+            answer.error = _part_failed()
+        if answer.error is not None:
+            await answer.error(scope, receive, answer.send_named)
+
+
+class _Answer:
+    """One answer on its way out."""
+
+    def __init__(self, named: tuple[bytes, bytes], send: Send) -> None:
+        self.named, self._send = named, send
+        self.begun = False
+        self.error: Response | None = None
+        """What is sent instead of Serve's own words."""
+
+    async def pass_on(self, message: Message) -> None:
+        """Send a message of the application's; keep back what Serve says itself."""
+        if message["type"] == "http.response.start":
+            self.begun = True
+            self.error = _error(message)
+        if self.error is None:
+            await self.send_named(message)
+
+    async def send_named(self, message: Message) -> None:
+        """Send a message with the request's id."""
+        if message["type"] == "http.response.start":
+            others = [h for h in message.get("headers", []) if h[0].lower() != _ID]
+            message = {**message, "headers": [*others, self.named]}
+        await self._send(message)
+
+
+def _error(start: Message) -> Response | None:
+    """Return the problem for an error that the application has not worded itself, or None."""
+    headers = {name.lower(): value for name, value in start.get("headers", [])}
+    status = int(start["status"])
+    if status < 400 or headers.get(b"content-type", b"").startswith(problems.MEDIA_TYPE.encode()):
+        return None
+    wait = headers.get(b"retry-after", b"1").decode("latin-1")
+    if status == 429:
+        return _answer(problems.problem(429, "busy", "too many requests wait; try again later"), wait)
+    if status == 500:
+        return _part_failed()
+    not_ready = "the service is not up" if status == 404 else "a part of the service did not answer in time"
+    return _answer(problems.unavailable("not_ready", not_ready), wait)
+
+
+def _part_failed() -> Response:
+    return _answer(problems.unavailable("part_failed", "a part of the service did not answer; try again"))
+
+
+def _answer(found: Problem, wait: str = "1") -> Response:
+    safe = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return problems.response(found, {**safe, "Retry-After": wait})
 
 
 def _name(header: bytes) -> str:

@@ -1,14 +1,14 @@
-"""Around Serve's own proxy, as Serve puts it there: one id an answer, no header that steers Serve."""
+"""Around Serve's own proxy, as Serve puts it there: one id an answer, no header that steers Serve, honest errors."""
 
 import pytest
 from fastapi.testclient import TestClient
 from ray.serve._private.http_util import _apply_middlewares
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.unit.serving.fake_graph import FakeGraph
-from wristmir_ray.serving import door
+from wristmir_ray.serving import api, door
 from wristmir_ray.serving.http import create_http
 
 
@@ -55,3 +55,42 @@ def test_nobody_steers_serve_and_other_headers_pass() -> None:
     came = dict(client.get("/", headers=sent).json())
     assert came["authorization"] == "Bearer k"
     assert not {name.lower() for name in sent} - {"authorization"} & set(came)
+
+
+def serves(status: int, words: str, headers: dict[str, str]) -> ASGIApp:
+    """What Serve's proxy says by itself."""
+    return PlainTextResponse(words, status, headers)
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """What Serve's proxy says where the replica died under a request: nothing, of which uvicorn makes a bare 500."""
+
+
+@pytest.mark.parametrize(
+    ("app", "status", "code"),
+    [
+        (nothing, 503, "part_failed"),
+        (serves(500, "Internal Server Error", {}), 503, "part_failed"),
+        (serves(408, "Request 7 timed out after 30s.", {}), 503, "not_ready"),
+        (serves(503, "Deployment is unavailable", {"retry-after": "7"}), 503, "not_ready"),
+        (serves(404, "Path '/' not found.", {}), 503, "not_ready"),
+        (
+            serves(429, "Request dropped due to backpressure (num_queued_requests=128)", {"retry-after": "7"}),
+            429,
+            "busy",
+        ),
+    ],
+)
+def test_what_serve_says_itself_is_a_problem(app: ASGIApp, status: int, code: str) -> None:
+    answer = TestClient(_apply_middlewares(app, door.middlewares())).post("/v1/search")
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert api.Problem.model_validate_json(answer.content).code == code
+    assert int(answer.headers["retry-after"]) in {1, 7}
+    assert answer.headers["cache-control"] == "no-store"
+    assert len(answer.headers.get_list("x-request-id")) == 1
+
+
+def test_the_application_s_own_problems_pass() -> None:
+    client = TestClient(_apply_middlewares(create_http(FakeGraph()), door.middlewares()))
+    assert client.get("/nowhere").json()["code"] == "unknown_address"
+    assert client.get("/healthz").json() == {"status": "ok"}

@@ -1,0 +1,239 @@
+"""The service over HTTP against FastAPI, uvicorn and FAISS without Ray: 1, 8 and 64 clients on cached vectors.
+
+An archive of 20,000 made-up exams that stores all; queries are exams of it, so that nothing is decoded or encoded.
+`ours` is `serve run serve_config.yaml` on a Ray of its own, with the switches that we ship; `default` the same with
+Ray's own; `peer` is `httppeer`, as many processes as cores, one thread each. Both write an access log, both answer
+with the same hits and the same JSON (this is checked), and one load generator asks both, in a process of its own that
+is not counted.
+
+CPU is user + system time of all processes of a service: for ours of raylet, GCS, dashboard and agents, Serve's
+controller and proxy, every replica and `serve run`. What they take while nobody asks is stated as `idle` (cores) and is
+in `ratio`, the worst of the three loads; `net_ratio` is without it. `overhead`: percentiles over HTTP at one client
+less those of the bare `Index.search` in one process.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import yaml
+
+REPO = Path(__file__).parents[2]
+EXAMS = 20_000
+LOADS = {1: 400, 8: 1000, 64: 1500}
+"""Clients -> requests a round."""
+ROUNDS = 2
+RAYS_OWN = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+}
+"""Ray's defaults of what we set otherwise."""
+IDLE_S = 10
+ASKED = 500
+
+
+def measure() -> dict[str, Any]:
+    """Return CPU milliseconds a request and latencies of ours, of Ray's default and of the peer."""
+    from tests.bench.embedded import crowded
+    from tests.bench.httpworld import add_index, make_archive
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = make_archive(folder)
+        index = add_index(root, crowded(EXAMS, 0), crowded(EXAMS, 1), "b")
+        ids = index.exams["exam_id"].to_pylist()[:: EXAMS // ASKED]
+        (folder / "ids").write_text("\n".join(ids))
+        bare = _bare(index, ids)
+        with _peer(root) as url:
+            peer, theirs = _figures(url, folder), _answers(url, ids[:20])
+        with _ours(root, folder) as url:
+            ours, found = _figures(url, folder), _answers(url, ids[:20])
+        with _ours(root, folder, RAYS_OWN) as url:
+            default = _figures(url, folder)
+    assert _shown(found) == _shown(theirs), "not the same answers"
+    return _result(ours, default, peer, bare)
+
+
+def _result(ours: Any, default: Any, peer: Any, bare: Mapping[str, float]) -> dict[str, Any]:
+    ratios = {n: ours["cpu"][n] / peer["cpu"][n] for n in LOADS}
+    rows = {f"{name}, {n} clients": _row(f, n, bare) for name, f in _named(ours, default, peer) for n in LOADS}
+    return {
+        "ours": round(ours["cpu"][8], 3),
+        "peer": round(peer["cpu"][8], 3),
+        "ratio": round(max(ratios.values()), 3),
+        "ratios": {n: round(r, 3) for n, r in ratios.items()},
+        "net_ratio": round(max(ours["net"][n] / peer["net"][n] for n in LOADS), 3),
+        "default_ratio": round(max(default["cpu"][n] / peer["cpu"][n] for n in LOADS), 3),
+        "unit": "CPU-ms a request, 8 clients",
+        "idle": {name: round(f["idle"], 3) for name, f in _named(ours, default, peer)},
+        "bare_ms": bare,
+        "overhead_ms": {
+            name: {p: round(f[p][1] - bare[p], 2) for p in ("p50", "p99")} for name, f in _named(ours, default, peer)
+        },
+        "fields": rows,
+    }
+
+
+def _named(ours: Any, default: Any, peer: Any) -> list[tuple[str, Any]]:
+    return [("ours", ours), ("default", default), ("peer", peer)]
+
+
+def _row(figures: Any, clients: int, bare: Mapping[str, float]) -> dict[str, float]:
+    names = ("cpu", "net", "p50", "p99", "per_s")
+    return {name: round(figures[name][clients], 3) for name in names}
+
+
+def _bare(index: Any, ids: list[str]) -> dict[str, float]:
+    """Return percentiles of the search alone, in milliseconds."""
+    from wristmir_ray.anatomy import Region
+    from wristmir_ray.retrieval.query import SearchRequest
+
+    took = []
+    for exam in [*ids[:50], *ids]:
+        started = time.perf_counter()
+        index.search(SearchRequest(Region.DISTAL_ULNA, exam_id=exam))
+        took.append(1e3 * (time.perf_counter() - started))
+    return _percentiles(took[50:])
+
+
+def _percentiles(ms: list[float]) -> dict[str, float]:
+    return {f"p{p}": round(float(np.percentile(ms, p)), 3) for p in (50, 99)}
+
+
+@contextmanager
+def _ours(root: str, folder: Path, switches: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve by the repository's own settings, without a rate limit: one address asks.
+
+    Args:
+        root: of the archive.
+        folder: for settings and the log.
+        switches: of Ray, instead of ours; a part then writes an access log, too, as by default.
+    """
+    from tests.integration.local_head import free_ports, local_head, serving
+
+    (port,) = free_ports(1)
+    settings = yaml.safe_load((REPO / "serve_config.yaml").read_text())
+    settings["http_options"]["port"] = port
+    (application,) = settings["applications"]
+    application["args"] |= {"root": root, "rate_limit": None}
+    if switches is not None:
+        del application["logging_config"]
+    config = folder / "serve_config.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    with ExitStack() as stack:
+        for name, value in (switches or {}).items():
+            stack.enter_context(_set(name, value))
+        head = stack.enter_context(local_head(REPO))
+        yield stack.enter_context(serving(config, port, head, folder / "log"))
+
+
+@contextmanager
+def _set(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
+
+
+@contextmanager
+def _peer(root: str) -> Iterator[str]:
+    from tests.integration.local_head import end_session, environment, free_ports, wait_for
+
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "uvicorn", "tests.bench.httppeer:app", f"--port={port}"]
+    command += [f"--workers={os.cpu_count()}"]
+    env = {**environment(), "BENCH_ROOT": root, "PYTHONPATH": str(REPO)}
+    with tempfile.TemporaryFile() as log:
+        running = subprocess.Popen(command, cwd=REPO, env=env, start_new_session=True, stdout=log, stderr=log)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz", running)
+            time.sleep(10)  # the other processes load, too
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            end_session(running)
+
+
+def _figures(url: str, folder: Path) -> dict[str, Any]:
+    """Return by number of clients CPU milliseconds a request, latencies and requests a second; and idle cores.
+
+    They are printed, too: a run that is ended loses only what it has not measured.
+    """
+    found: dict[str, Any] = {name: {} for name in ("cpu", "net", "p50", "p99", "per_s")}
+    _round(url, folder, 8, 400)  # to warm up
+    time.sleep(2)
+    started, before = time.perf_counter(), _cpu()
+    time.sleep(IDLE_S)
+    found["idle"] = _since(before) / (time.perf_counter() - started)
+    for clients, requests in LOADS.items():
+        rounds = [_round(url, folder, clients, requests) for _ in range(ROUNDS)]
+        for name in ("cpu", "p50", "p99", "per_s"):
+            found[name][clients] = statistics.median(r[name] for r in rounds)
+        found["net"][clients] = statistics.median(r["cpu"] - 1e3 * found["idle"] / r["per_s"] for r in rounds)
+    print(json.dumps(found), file=sys.stderr, flush=True)
+    return found
+
+
+def _round(url: str, folder: Path, clients: int, requests: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.bench.httpload", url, str(folder / "ids"), str(clients), str(requests)]
+    env = {**os.environ, "PYTHONPATH": str(REPO)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=REPO, env=env, **pipes) as load:  # in our own session: it is not counted
+        assert load.stdout
+        assert load.stdout.readline() == "ready\n"
+        before = _cpu()
+        told = json.loads(load.communicate("go\n")[0])
+        cpu = _since(before)
+    assert told["statuses"] == {"200": requests}, told["statuses"]
+    ms = _percentiles([1e3 * s for s in told["seconds"]])
+    return {"cpu": 1e3 * cpu / requests, **ms, "per_s": requests / told["wall"]}
+
+
+def _cpu() -> dict[tuple[int, float], float]:
+    """Return CPU seconds so far of every process in a session that one of our children leads."""
+    sessions = {p.pid for p in psutil.Process().children()}
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) in sessions:
+                times = process.cpu_times()
+                found[process.pid, process.create_time()] = times.user + times.system
+    return found
+
+
+def _since(before: Mapping[tuple[int, float], float]) -> float:
+    return sum(cpu - before.get(process, 0.0) for process, cpu in _cpu().items())
+
+
+def _answers(url: str, ids: list[str]) -> list[Any]:
+    files = [{"exam_id": (None, e), "region": (None, "distal_ulna")} for e in ids]
+    return [httpx.post(f"{url}/v1/search", files=f).json() for f in files]
+
+
+def _shown(answers: list[Any]) -> list[Any]:
+    """Return what both must answer: but for rounding in the last digits of scores, and times."""
+    plain = [{k: v for k, v in a.items() if k not in {"stage_ms", "lineage", "exactness", "gallery"}} for a in answers]
+    return [{**a, "hits": [{**h, **_rounded(h)} for h in a["hits"]]} for a in plain]
+
+
+def _rounded(hit: Mapping[str, Any]) -> dict[str, float]:
+    return {name: round(hit[name], 5) for name in ("global_score", "region_score")}
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(REPO)]
+    print(json.dumps(measure(), indent=1))
