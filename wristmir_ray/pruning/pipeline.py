@@ -3,7 +3,8 @@
 Needed is every published run, `keep` further ones of each name, and what they were made from, however
 far back. A run of the same name among its inputs is one that it adds to (an index's earlier segments):
 that one is needed for its files, not for what it was made from. What a job holds that runs now is needed
-whatever its age. The service's cache of bones goes by age alone. A run that is deleted loses its manifest first: readers never meet half of it.
+whatever its age. The service's cache of bones goes by age alone. A run that is deleted loses its manifest
+first: readers never meet half of it.
 """
 
 import json

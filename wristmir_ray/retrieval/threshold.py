@@ -1,7 +1,8 @@
 """When is a best hit no similar case? A threshold with a promised error rate, calibrated on the archive itself.
 
 Exams of the archive that the encoder has not learned from (splits val and test), one a patient, are asked
-with their own patient left out; the best hit's score of each is a calibration score s. With n of them the threshold is the j-th lowest, j = floor(alpha (n + 1)).
+with their own patient left out; the best hit's score of each is a calibration score s. With n of them the
+threshold is the j-th lowest, j = floor(alpha (n + 1)).
 A new query that is exchangeable with them (an image of the same kind of patient, unfiltered, the same
 pool) then falls below it with a probability of at most alpha and, where scores do not tie, more than
 alpha - 1 / (n + 1): split conformal prediction. A text is no such query, nor is a filtered search.

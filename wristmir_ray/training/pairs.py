@@ -74,15 +74,9 @@ def open_pairs(
     )
     rows = captions.filter(pc.and_(wanted, pc.is_valid(captions["caption"])))
     of_pair, tables = _keys(rows), [_map(file) for file in files]
-    found = [pc.index_in(_keys(t), value_set=of_pair).to_numpy(zero_copy_only=False) for t in tables]
-    shard_N = np.repeat(np.arange(len(tables), dtype=np.int32), [len(f) for f in found])
-    row_N = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(f)) for f in found)])
-    match_N = np.concatenate([np.zeros(0), *found])
-    keep = np.flatnonzero(~np.isnan(match_N))
-    match_N = match_N[keep].astype(np.int64)
+    shard_N, row_N, match_N = _places(of_pair, tables)
     key_N = np.array(of_pair.to_pylist(), dtype=object)[match_N]
     order = np.argsort(key_N.astype(str))[:limit]
-    keep = keep[order]
     matched = rows.take(pa.array(match_N[order]))
     id_N = matched["caption_id"].to_pylist()
     ids, caption_N = np.unique(np.array(id_N, dtype=str), return_inverse=True)
