@@ -42,6 +42,9 @@ class Door:
         sent = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == _ID]
         kept = sent[0] if len(sent) == 1 and SENT_ID.fullmatch(sent[0]) else uuid.uuid4().hex
         answer = _Answer((_ID, kept.encode()), send)
+        if not scope["path"].startswith("/"):  # `GET *`: Serve would say that no application is there
+            await _answer(problems.unknown_address())(scope, receive, answer.send_named)
+            return
         others = [h for h in scope["headers"] if h[0].lower() != _ID and _name(h[0]) not in _STEERING]
         await self._app({**scope, "headers": [*others, answer.named]}, receive, answer.pass_on)
         if answer.error is None and not answer.begun:  # the replica died under it
@@ -96,7 +99,8 @@ def _part_failed() -> Response:
 
 def _answer(found: Problem, wait: str = "1") -> Response:
     safe = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return problems.response(found, {**safe, "Retry-After": wait})
+    again = {"Retry-After": wait} if found.status in {429, 503} else {}
+    return problems.response(found, {**safe, **again})
 
 
 def _name(header: bytes) -> str:

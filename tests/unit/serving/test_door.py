@@ -1,11 +1,13 @@
 """Around Serve's own proxy, as Serve puts it there: one id an answer, no header that steers Serve, honest errors."""
 
+import asyncio
+
 import pytest
 from fastapi.testclient import TestClient
 from ray.serve._private.http_util import _apply_middlewares
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.unit.serving.fake_graph import FakeGraph
 from wristmir_ray.serving import api, door
@@ -94,3 +96,20 @@ def test_the_application_s_own_problems_pass() -> None:
     client = TestClient(_apply_middlewares(create_http(FakeGraph()), door.middlewares()))
     assert client.get("/nowhere").json()["code"] == "unknown_address"
     assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_target_that_is_no_path_is_no_address() -> None:
+    """`GET *`: uvicorn passes it on, and Serve finds no application for it."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": "*", "headers": [], "query_string": b""}
+    asyncio.run(door.Door(serves(404, "Path '*' not found.", {}))(scope, receive, send))
+    assert sent[0]["status"] == 404
+    assert api.Problem.model_validate_json(sent[1]["body"]).code == "unknown_address"
+    assert b"retry-after" not in dict(sent[0]["headers"])
