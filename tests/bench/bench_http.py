@@ -70,7 +70,7 @@ def measure() -> dict[str, Any]:
 
 def _result(ours: Any, default: Any, peer: Any, bare: Mapping[str, float]) -> dict[str, Any]:
     ratios = {n: ours["cpu"][n] / peer["cpu"][n] for n in LOADS}
-    rows = {f"{name}, {n} clients": _row(f, n, bare) for name, f in _named(ours, default, peer) for n in LOADS}
+    rows = {f"{name}, {n} clients": _row(f, n) for name, f in _named(ours, default, peer) for n in LOADS}
     return {
         "ours": round(ours["cpu"][8], 3),
         "peer": round(peer["cpu"][8], 3),
@@ -92,7 +92,7 @@ def _named(ours: Any, default: Any, peer: Any) -> list[tuple[str, Any]]:
     return [("ours", ours), ("default", default), ("peer", peer)]
 
 
-def _row(figures: Any, clients: int, bare: Mapping[str, float]) -> dict[str, float]:
+def _row(figures: Any, clients: int) -> dict[str, float]:
     names = ("cpu", "net", "p50", "p99", "per_s")
     return {name: round(figures[name][clients], 3) for name in names}
 

@@ -62,7 +62,8 @@ def _apart(rates: list[float], calibrated: list[int]) -> float:
     """Return how far a mean rate lies outside of what is promised, in its standard errors."""
     rate, error = float(np.mean(rates)), float(np.std(rates, ddof=1)) / len(rates) ** 0.5
     low = ALPHA - 1 / (min(calibrated) + 1)
-    return max(low - rate, rate - ALPHA, 0.0) / error
+    apart = max(low - rate, rate - ALPHA, 0.0)
+    return apart / error if apart else 0.0
 
 
 def _strangers(root: str, index: Any) -> Mapping[str, Mapping[str, np.ndarray]]:

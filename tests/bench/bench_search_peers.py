@@ -6,6 +6,7 @@ between: `peer_search` says how it is asked. Recall is of ten hits against both 
 gates are ours: what the others take is stated, and hangs on settings that a user could choose otherwise.
 """
 
+import hashlib
 import json
 import os
 import statistics
@@ -101,11 +102,13 @@ def _peer(name: str, work: Path) -> dict[str, Any]:
 
 def _python(name: str) -> str:
     """Return the peer's interpreter; its environment is made the first time."""
-    python = ENVIRONMENTS / name / "bin" / "python"
-    if not python.exists():
+    wanted = REPO / "requirements" / f"peer_{name}.txt"
+    folder = ENVIRONMENTS / f"{name}-{hashlib.sha256(wanted.read_bytes()).hexdigest()[:12]}"
+    python, made = folder / "bin" / "python", folder / ".made"
+    if not made.exists():
         uv = str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(python.parents[1])], check=True)
-        wanted = str(REPO / "requirements" / f"peer_{name}.txt")
-        command = [uv, "pip", "install", "--quiet", "--no-deps", "-p", str(python), "-r", wanted]
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+        command = [uv, "pip", "install", "--quiet", "--no-deps", "-p", str(python), "-r", str(wanted)]
         subprocess.run(command, check=True)
+        made.touch()
     return str(python)

@@ -1,4 +1,4 @@
-"""The demo's line up to its trained detectors, for benchmarks that need real ones.
+"""The demo's line up to its detectors or its index, for benchmarks that need real ones.
 
 BENCH_TRAINED names the folder of a finished demo, where one is to be used instead: training takes minutes.
 """

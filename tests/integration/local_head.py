@@ -28,16 +28,15 @@ def environment() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
         "OMP_NUM_THREADS": "1",
-        **serve_switches(),
+        **{name: os.environ.get(name, value) for name, value in serve_switches().items()},
     }
 
 
 def serve_switches() -> dict[str, str]:
-    """Return what `make serve` and cluster.yaml start Ray with, but for what the environment says otherwise."""
+    """Return what `make serve` and cluster.yaml start Ray with."""
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
     (line,) = re.findall(r"^SERVE_ENV := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
-    pairs = (pair.split("=", 1) for pair in line.replace("\\\n", " ").split())
-    return {name: os.environ.get(name, value) for name, value in pairs}
+    return dict(pair.split("=", 1) for pair in line.replace("\\\n", " ").split())
 
 
 def free_ports(count: int) -> list[int]:

@@ -14,8 +14,9 @@ from wristmir_ray import keys, raydata, storage, tablerun
 from wristmir_ray.detection.config import DetectionConfig, TargetConfig
 from wristmir_ray.detection.dataset import SAMPLES, choose_exams
 from wristmir_ray.detection.labels import read_labels
+from wristmir_ray.detection.measuring import Trained
 from wristmir_ray.detection.stages import prepare_samples
-from wristmir_ray.detection.trainer import Trained, train_target
+from wristmir_ray.detection.trainer import train_target
 from wristmir_ray.errors import ConfigError, TooManyRejects
 from wristmir_ray.failures import told_as_ours
 from wristmir_ray.job import Summary

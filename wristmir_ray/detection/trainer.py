@@ -5,22 +5,20 @@ and nowhere at run time.
 """
 
 import os
-import resource
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from wristmir_ray.anatomy import Box, Region, Split
-from wristmir_ray.detection import page
+from wristmir_ray.anatomy import Split
 from wristmir_ray.detection.config import TargetConfig
 from wristmir_ray.detection.dataset import CLASSES, images_and_truth, write_yolo
-from wristmir_ray.detection.metrics import best_of_each, score, typical_score
+from wristmir_ray.detection.measuring import Trained, measured
+from wristmir_ray.detection.metrics import best_of_each
 from wristmir_ray.models.detector import DetectorSpec, OnnxDetector
 from wristmir_ray.models.networks import EXACT
 
@@ -41,17 +39,6 @@ _QUIET: dict[str, Any] = {"workers": 0, "cache": "ram", "plots": False, "verbose
 """No process beside this one, no file but the checkpoints, no word."""
 
 _LOGGERS = ("sync", "raytune", "mlflow", "comet", "clearml", "dvc", "tensorboard", "wandb", "neptune", "hub")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One trained detector, ready to publish."""
-
-    model: bytes
-    spec: DetectorSpec
-    metrics: dict[str, Any]
-    pages: dict[str, bytes]
-    """Files to look at: Table 8, curves, worst images."""
 
 
 def train_target(
@@ -83,43 +70,7 @@ def train_target(
         detector = OnnxDetector(model, spec, EXACT.model_copy(update={"threads": threads}))
         agreement = agree(detector, best, images[:AGREEMENT_IMAGES])
     learned = {"trainer": figures, "train_images": len(images_and_truth(samples, config.target, Split.TRAIN)[0])}
-    return _measured(model, detector, images, truth, {"agreement": agreement, **learned})
-
-
-def _measured(
-    model: bytes,
-    detector: OnnxDetector,
-    images: Sequence[np.ndarray],
-    truth: Sequence[Mapping[Region, Sequence[Box]]],
-    facts: Mapping[str, Any],
-) -> Trained:
-    """Return a trained network with its thresholds and figures on the validation images.
-
-    Args:
-        model: the network.
-        detector: it, with thresholds near zero.
-        images, truth: of validation.
-        facts: figures that are known already.
-    """
-    spec, found = detector.spec, detector.detect(images)
-    regions = score(found, truth, spec.classes)
-    thresholds = {c: regions[c]["threshold"] for c in spec.classes}
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    metrics = {
-        "map50": regions["overall"]["map50"],
-        "regions": regions,
-        **facts,
-        "val_images": len(images),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
-    }
-    pages = {
-        page.TABLE_FILE: page.table8(regions, facts["agreement"], len(images)).encode(),
-        page.CURVES_FILE: page.curves(found, truth, spec.classes),
-        page.WORST_FILE: page.worst(images, found, truth, thresholds),
-    }
-    typical = tuple(typical_score(found, truth, c) for c in spec.classes)
-    sealed = replace(spec, score_thresholds=tuple(thresholds.values()), typical_scores=typical).sealed(model)
-    return Trained(model, sealed, metrics, pages)
+    return measured(model, detector, images, truth, {"agreement": agreement, **learned})
 
 
 def agree(detector: OnnxDetector, checkpoint: Path, images: Sequence[np.ndarray]) -> dict[str, float]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from grpc.aio import AioRpcError
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
@@ -16,24 +17,31 @@ T = TypeVar("T")
 PART_TIMEOUT_S = 20.0
 """Below `request_timeout_s` of serve_config.yaml, so that the answer is ours: a problem, not a bare 408."""
 SHARD_TIMEOUT_S = 6.0
-"""Of one call to a shard: a search has three at most, one after the other."""
+"""Of one call to a shard: a search has three, one after the other, and five where regions are computed."""
 LOAD_TIMEOUT_S = 600.0
 """Of a shard that opens its share of a run."""
 
 
 async def value(response: Awaitable[Any], kind: type[T], timeout_s: float = PART_TIMEOUT_S) -> T:
-    """Await a part's answer; a problem, a full queue, a dying or missing replica becomes a ProblemError."""
+    """Await a part's answer; a problem, a full queue, a dying or missing replica becomes a ProblemError.
+
+    An exception inside a part comes as RayTaskError where parts call each other as tasks of Ray, and as it is by gRPC.
+    """
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) as waited:
             found = await response
     except BackPressureError:
         raise ProblemError(problems.unavailable("busy", "too many requests wait; try again in a second")) from None
-    except TimeoutError:
+    except TimeoutError as e:
+        if not waited.expired():  # the part's own
+            raise ProblemError(problems.internal()) from e
         raise ProblemError(problems.unavailable("not_ready", "a part of the service is not up")) from None
-    except RayTaskError as e:  # an exception of ours in a part: another try would meet it again
-        raise ProblemError(problems.internal()) from e
-    except (RayServeException, RayError) as e:
+    except (RayServeException, RayError, AioRpcError) as e:
+        if isinstance(e, RayTaskError):  # an exception of ours in a part: another try would meet it again
+            raise ProblemError(problems.internal()) from e
         raise ProblemError(problems.unavailable("part_failed", "a part of the service did not answer")) from e
+    except Exception as e:
+        raise ProblemError(problems.internal()) from e
     if isinstance(found, api.Problem):
         raise ProblemError(found)
     if not isinstance(found, kind):

@@ -7,6 +7,7 @@ a bare 500), and lets a request's headers switch its time limit off. Nothing of 
 application.
 """
 
+import logging
 import uuid
 
 from starlette.middleware import Middleware
@@ -16,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wristmir_ray.serving import problems
 from wristmir_ray.serving.api import Problem
 from wristmir_ray.serving.guard import REQUEST_ID, SENT_ID
+
+logger = logging.getLogger(__name__)
 
 _ID = REQUEST_ID.lower().encode()
 _STEERING = frozenset(
@@ -46,7 +49,12 @@ class Door:
             await _answer(problems.unknown_address())(scope, receive, answer.send_named)
             return
         others = [h for h in scope["headers"] if h[0].lower() != _ID and _name(h[0]) not in _STEERING]
-        await self._app({**scope, "headers": [*others, answer.named]}, receive, answer.pass_on)
+        try:
+            await self._app({**scope, "headers": [*others, answer.named]}, receive, answer.pass_on)
+        except Exception:
+            if answer.begun and answer.error is None:  # too late for another answer
+                raise
+            logger.exception("Serve's proxy failed")
         if answer.error is None and not answer.begun:  # the replica died under it
             answer.error = _part_failed()
         if answer.error is not None:

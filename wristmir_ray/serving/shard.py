@@ -15,6 +15,7 @@ from typing import Any
 
 from wristmir_ray import log, storage
 from wristmir_ray.config import LogConfig
+from wristmir_ray.errors import WristmirError
 from wristmir_ray.retrieval.cut import Cut, Share
 from wristmir_ray.retrieval.index import NAME, Index, describe
 from wristmir_ray.retrieval.scattered import ASKED
@@ -23,8 +24,9 @@ from wristmir_ray.serving.config import ServeArgs
 
 logger = logging.getLogger(__name__)
 
-KEPT_S = 60.0
-"""For so long a share is held that nobody asks for: longer than any request takes."""
+KEPT_S = 900.0
+"""For so long a share is held that nobody asks for: longer than the slowest shard of a run may take to open its own
+(`calls.LOAD_TIMEOUT_S`), for which the others wait with theirs."""
 
 
 class Shares:
@@ -48,33 +50,33 @@ class Shares:
         """Open a share before any is asked for; where it cannot be, it is logged: another may be asked for."""
         try:
             self._held[share] = self._load(share)
+            self._asked[share] = self._clock()
         except Exception as e:
-            logger.error("a share could not be opened", extra={"fields": {"reason": type(e).__name__}})
-        self._asked[share] = self._clock()
+            _log_unopened(share, e)
 
     async def get(self, share: Share) -> Index:
         """Return a share, opened; raises as `load` does, and then tries again for whoever asks next."""
-        self._asked[share] = self._clock()
         if share not in self._held:
             if share not in self._opening:
                 self._opening[share] = asyncio.ensure_future(self._open(share))
-            await asyncio.shield(self._opening[share])  # one who goes away leaves the others theirs
+            return await asyncio.shield(self._opening[share])  # one who goes away leaves the others theirs
+        self._asked[share] = self._clock()
         return self._held[share]
 
     async def _open(self, share: Share) -> Index:
         try:
-            self._held[share] = await asyncio.to_thread(self._load, share)
+            index = await asyncio.to_thread(self._load, share)
         finally:
             del self._opening[share]
-        return self._held[share]
+        self._held[share], self._asked[share] = index, self._clock()
+        return index
 
     def release(self) -> None:
         """Let go what was not asked for lately; what was asked for last stays, however long ago."""
         now, latest = self._clock(), max(self._asked.values(), default=0.0)
         for share, asked in list(self._asked.items()):
-            if asked < latest and now - asked > KEPT_S and share not in self._opening:
-                del self._asked[share]
-                self._held.pop(share, None)
+            if asked < latest and now - asked > KEPT_S:
+                del self._asked[share], self._held[share]
 
 
 class Shard:
@@ -110,9 +112,14 @@ class Shard:
         try:
             return await self._shares.get(share)
         except Exception as e:
-            fields = {"reason": type(e).__name__, "run": share.run}
-            logger.error("a share could not be opened", extra={"fields": fields})
+            _log_unopened(share, e)
             return problems.unavailable("not_ready", "a part of the archive cannot be opened")
+
+
+def _log_unopened(share: Share, e: Exception) -> None:
+    """Say which run and why; an error of ours names the place and the mend."""
+    reason = str(e) if isinstance(e, WristmirError) else type(e).__name__
+    logger.error("a share could not be opened", extra={"fields": {"reason": reason, "run": share.run}})
 
 
 def shares_of(args: ServeArgs, index_run: str) -> list[Share]:

@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
@@ -59,6 +61,9 @@ def test_not_ready_while_one_part_has_no_replica(silent: int, monkeypatch: pytes
     [
         (BackPressureError(9, 8), 503, "busy"),
         (RayActorError(), 503, "part_failed"),
+        (AioRpcError(StatusCode.INTERNAL, Metadata(), Metadata(), "reset"), 503, "part_failed"),
+        (ValueError("a fault of ours, as gRPC brings it"), 500, "internal_error"),
+        (TimeoutError("of a socket in the part"), 500, "internal_error"),
         (problems.unknown_exam(), 404, "unknown_exam"),
     ],
 )

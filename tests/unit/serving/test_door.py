@@ -64,6 +64,11 @@ def serves(status: int, words: str, headers: dict[str, str]) -> ASGIApp:
     return PlainTextResponse(words, status, headers)
 
 
+async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+    """A fault in Serve's proxy."""
+    raise RuntimeError("in the proxy")
+
+
 async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
     """What Serve's proxy says where the replica died under a request: nothing, of which uvicorn makes a bare 500."""
 
@@ -72,6 +77,7 @@ async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
     ("app", "status", "code"),
     [
         (nothing, 503, "part_failed"),
+        (fails, 503, "part_failed"),
         (serves(500, "Internal Server Error", {}), 503, "part_failed"),
         (serves(408, "Request 7 timed out after 30s.", {}), 503, "not_ready"),
         (serves(503, "Deployment is unavailable", {"retry-after": "7"}), 503, "not_ready"),

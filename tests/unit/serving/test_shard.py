@@ -13,7 +13,7 @@ from tests.unit.serving.test_archive import BARE, EXAMS, args, publish_crops, pu
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
 from wristmir_ray.retrieval.cut import Share
-from wristmir_ray.serving import api, calls, shard
+from wristmir_ray.serving import api, calls
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.config import SearchSettings, ServeArgs
 from wristmir_ray.serving.deployments import Search
@@ -312,9 +312,28 @@ def test_a_share_is_opened_once_and_let_go_when_nobody_asks() -> None:
     asyncio.run(test())
 
 
+def test_a_share_that_took_long_to_open_is_not_let_go_for_it() -> None:
+    """Others may open theirs later still; who waits for all asks again only then."""
+    now = [0.0]
+
+    def load(share: Share) -> Any:
+        now[0] += 2 * KEPT_S if share.run == "slow" else 0
+        return share.run
+
+    async def test() -> None:
+        shares = Shares(load, clock=lambda: now[0])
+        shares.open(Share("old", ((0, 1),)))
+        assert await shares.get(Share("slow", ((0, 1),))) == "slow"
+        await shares.get(Share("old", ((0, 1),)))
+        now[0] += KEPT_S / 2
+        shares.release()
+        assert len(shares) == 2
+
+    asyncio.run(test())
+
+
 def test_a_shard_answers_searches_alone(sharded: ServeArgs) -> None:
     (handle, *_) = handles(sharded)
     share = shares_of(sharded, "r1")[0]
     with pytest.raises(ValueError, match="not asked for"):
         asyncio.run(handle.replicas[0].ask(share, "__class__"))
-    assert shard.NAME == "index"

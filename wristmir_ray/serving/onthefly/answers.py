@@ -1,6 +1,7 @@
 """A query to an archive that computes regions as they are asked for: an answer in time, and a token to go on."""
 
 import asyncio
+import time
 from typing import Any
 
 from wristmir_ray.retrieval import partial
@@ -35,12 +36,13 @@ async def answer(
         if claim.index_run != archive.pins.lineage.index:
             return problems.stale_token()
         query = Query(claim.parameters, claim.vectors, claim.exam_id, boxes=claim.boxes, seconds=query.seconds)
+    until = time.monotonic() + (seconds if query.seconds is None else query.seconds)
     request = await asyncio.to_thread(archive.request, query)
     if isinstance(request, api.Problem):
         return request
     if not partial.is_computed(archive.index, request):
         return archive.answer(query.parameters, await asyncio.to_thread(archive.index.search, request))
-    left = seconds if query.seconds is None else query.seconds
+    left = max(0.0, until - time.monotonic())
     left -= min(RESERVE_S, RESERVE_SHARE * left)
     before = claim.progress if claim else None
     found = await partial.search(archive.index, archive.known, request, compute, left, before)

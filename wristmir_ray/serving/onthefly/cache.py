@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".parquet"
 USED = "used"
-"""A file that each start writes anew: what is used is not pruned (`jobs/prune_runs.py`)."""
+"""A file that each start on a cache with rows writes anew: `jobs/prune_runs.py` goes by it."""
 BYTES_A_ROW = 512
 """What a row takes in memory beside its vector, about."""
 MOST_ROWS = 65_536
@@ -139,14 +139,15 @@ class Cache:
             return
         started = time.monotonic()
         try:
-            storage.write_bytes(storage.join(self._folder, USED), b"")
-        except Exception as e:  # a full disk: it is read all the same
-            log.error("the cache cannot be written", extra={"fields": {"reason": type(e).__name__}})
-        try:
             uris = storage.list_files(self._folder, SUFFIX)
         except Exception as e:
             log.error("the cache cannot be read", extra={"fields": {"reason": type(e).__name__}})
             return
+        try:
+            if uris:
+                storage.write_bytes(storage.join(self._folder, USED), b"")
+        except Exception as e:  # a full disk: it is read all the same
+            log.error("the cache cannot be written", extra={"fields": {"reason": type(e).__name__}})
         for uri in uris:
             try:
                 rows = _rows(pq.read_table(pa.BufferReader(storage.read_bytes(uri))), self._dim)
