@@ -48,7 +48,7 @@ def measure() -> dict[str, Any]:
         "peer": None,
         "ratio": None,
         "unit": "share of new patients turned away",
-        "errors_apart": round(max(apart), 2),
+        "errors_apart": round(max(apart.values()), 2),
         "promised": [round(ALPHA - 1 / (min(halves[0]["calibrated"].values()) + 1), 4), ALPHA],
         "calibrated": halves[0]["calibrated"],
         "asked": min(h["asked"] for h in halves),
