@@ -5,7 +5,6 @@ stored box, find the bones, cut the asked one, embed it.
 """
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -70,18 +69,15 @@ class Service:
     world: World
     client: Any
     config: Path
-    dashboard: str
+    head: Any
 
     def swap(self, run: str) -> None:
         """Serve another index; return once it answers."""
-        from tests.integration.local_head import environment
-
         settings = yaml.safe_load(self.config.read_text())
         (search,) = [d for d in settings["applications"][0]["deployments"] if d["name"] == "Search"]
         search["user_config"]["index_run"] = run
         self.config.write_text(yaml.safe_dump(settings))
-        command = ["serve", "deploy", "--address", self.dashboard, str(self.config)]
-        subprocess.run(command, env=environment(), cwd=REPO, check=True, capture_output=True, timeout=120)
+        self.head.deploy(self.config)
         while self.client.archives()[0].lineage.index != run:
             time.sleep(0.2)
 
@@ -105,7 +101,7 @@ def served(world: World, folder: Path) -> Iterator[Service]:
     config.write_text(yaml.safe_dump(settings))
     log = folder / "log"
     with local_head(REPO) as head, serving(config, port, head, log) as url, Client(url, timeout_s=60) as client:
-        yield Service(world, client, config, head.dashboard)
+        yield Service(world, client, config, head)
 
 
 @dataclass(frozen=True)

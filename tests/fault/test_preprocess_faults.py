@@ -117,14 +117,14 @@ def test_kill_9_at_half_resumes_to_equal_tables(tmp_path: Path, capsys: pytest.C
     assert storage.list_files(storage.join(root, "_work")) == []
 
 
-def _no_name_space() -> bool:
+def no_name_space() -> bool:
     tried = subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True)
     return tried.returncode != 0
 
 
 def test_a_full_disk_is_named_and_nothing_is_published(tmp_path: Path) -> None:
     """The root is a file system of half a megabyte of its own; what was finished is taken over to a larger disk."""
-    if shutil.which("unshare") is None or _no_name_space():
+    if shutil.which("unshare") is None or no_name_space():
         pytest.skip("no mount name space may be made here: the disk cannot be filled")
     (whole,) = local_archive(tmp_path, "whole")
     small, kept = tmp_path / "small", tmp_path / "kept"

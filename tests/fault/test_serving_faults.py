@@ -24,8 +24,8 @@ import yaml
 from tests.bench.httpworld import add_index, make_archive
 from tests.conftest import REPO
 from tests.fault.steady import PER_S, Counts, Query, Right, count, replicas, right_answers, steady
-from tests.fault.test_preprocess_faults import _no_name_space
-from tests.integration.local_head import Head, environment, free_ports, local_head, local_node, serving
+from tests.fault.test_preprocess_faults import no_name_space
+from tests.integration.local_head import Head, free_ports, local_head, local_node, serving, wait_until
 from wristmir_ray.anatomy import BONES, Region
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.query import SearchRequest
@@ -51,8 +51,7 @@ class Service:
         settings = yaml.safe_load(self.config.read_text())
         change({d["name"]: d for d in settings["applications"][0]["deployments"]})
         self.config.write_text(yaml.safe_dump(settings))
-        command = ["serve", "deploy", "--address", self.head.dashboard, str(self.config)]
-        subprocess.run(command, env=environment(), cwd=REPO, check=True, capture_output=True, timeout=120)
+        self.head.deploy(self.config)
 
     def serve_index(self, run: str) -> None:
         """Swap the index; return once it answers."""
@@ -152,13 +151,6 @@ def check_against_the_index(index: Index, queries: Sequence[Query], answers: Seq
             ]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-
-
 def told(capsys: pytest.CaptureFixture[str], what: str, found: Counts, **more: Any) -> None:
     with capsys.disabled():
         print(f"\n{json.dumps({'name': 'serving_faults', 'fault': what, 'per_s': PER_S, **found.told(), **more})}")
@@ -246,7 +238,7 @@ def test_a_full_cache_disk(local_ray: None, tmp_path: Path, capsys: pytest.Captu
     from tests.integration.test_serving import build_index
     from tests.integration.tiny_world import make_world
 
-    if _no_name_space():
+    if no_name_space():
         pytest.skip("no mount name space may be made here: the disk cannot be filled")
     world = make_world(tmp_path, 24)
     run = build_index(world.root, regions=[])

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,11 @@ class Head:
     session: int
     """Id of the session in which all of its processes are."""
 
+    def deploy(self, config: Path) -> None:
+        """`serve deploy`, as an operator changes settings."""
+        command = ["serve", "deploy", "--address", self.dashboard, str(config)]
+        subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=120)
+
 
 @contextmanager
 def local_head(cwd: Path, before: Sequence[str] = ()) -> Iterator[Head]:
@@ -83,20 +88,27 @@ def local_head(cwd: Path, before: Sequence[str] = ()) -> Iterator[Head]:
         command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
         # The agent takes submitted jobs; on its fixed default port it would fail beside another Ray.
         command += ["--include-dashboard=true", f"--dashboard-agent-listen-port={agent}", f"--temp-dir={short}"]
-        head = subprocess.Popen(
-            command,
-            env=environment(),
-            cwd=cwd,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        head = _started(command, cwd)
         try:
             found = Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", head.pid)
             wait_for(f"{found.dashboard}/api/version", head)
             yield found
         finally:
             end_session(head)
+
+
+def _started(command: Sequence[str], cwd: Path) -> "subprocess.Popen[bytes]":
+    """Start a process that leads a session, and says nothing."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment(), cwd=cwd, start_new_session=True, stdout=quiet, stderr=quiet)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Return once a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
 
 
 @dataclass(frozen=True)
@@ -116,15 +128,7 @@ def local_node(cwd: Path, head: Head) -> Node:
     command = ["ray", "start", f"--address={head.gcs}", "--block", "--num-cpus=4", "--node-ip-address=127.0.0.1"]
     (agent,) = free_ports(1)  # on its fixed default port it would fail beside another Ray
     command += ["--object-store-memory=200000000", f"--dashboard-agent-listen-port={agent}"]
-    process = subprocess.Popen(
-        command,
-        env=environment(),
-        cwd=cwd,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    return Node(process)
+    return Node(_started(command, cwd))
 
 
 @contextmanager

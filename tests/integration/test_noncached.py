@@ -1,8 +1,7 @@
 """A non-cached archive as its users meet it: built, served, asked, restarted; beside one that stores all."""
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPO
-from tests.integration.local_head import free_ports, local_head, serving
+from tests.integration.local_head import free_ports, local_head, serving, wait_until
 from tests.integration.test_serving import build_index
 from tests.integration.tiny_world import World, image, make_world
 from wristmir_ray import storage
@@ -180,13 +179,6 @@ def test_what_cannot_be_asked_is_told(client: Client, query: dict[str, Any], sta
     with pytest.raises(ServiceError) as caught:
         client.search(**query)
     assert (caught.value.problem.status, caught.value.problem.code) == (status, code)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
 
 
 def test_restarted_changed_and_unfinished(archive: Archive, client: Client, folder: Path, tmp_path: Path) -> None:

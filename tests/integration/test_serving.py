@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tests.api_schema import check_reached, hold_against_schema
 from tests.conftest import REPO
 from tests.fault.steady import Query, count, replicas, right_answers, steady
 from tests.integration.attack import attack, replicas_mib
-from tests.integration.local_head import Head, environment, free_ports, local_head, serving
+from tests.integration.local_head import Head, environment, free_ports, local_head, serving, wait_until
 from tests.integration.tiny_world import World, image, make_world, publish_encoder
 from tests.malformed import requests
 from wristmir_ray import storage
@@ -324,15 +324,7 @@ def deploy(service: Service, index_run: str) -> None:
     """`serve deploy`, as an operator swaps the index."""
     port = yaml.safe_load(service.config.read_text())["http_options"]["port"]
     write_config(service.config, service.world.root, port, index_run)
-    command = ["serve", "deploy", "--address", service.head.dashboard, str(service.config)]
-    subprocess.run(command, env=environment(), cwd=REPO, check=True, capture_output=True, timeout=120)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
+    service.head.deploy(service.config)
 
 
 def test_the_service_refuses_an_index_of_another_encoder(world: tuple[World, tuple[str, str]], tmp_path: Path) -> None:

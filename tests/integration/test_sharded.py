@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPO
-from tests.integration.local_head import Head, environment, free_ports, local_head, serving
+from tests.integration.local_head import Head, free_ports, local_head, serving, wait_until
 from tests.integration.tiny_world import RUN, World, make_world
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
@@ -247,15 +247,5 @@ def test_runs_are_swapped_without_a_failed_or_a_mixed_answer(service: Service) -
 
 def deploy(service: Service, index_run: str) -> None:
     """`serve deploy`, as an operator swaps the index."""
-    import subprocess
-
     write_config(service.config, service.world.root, service.port, service.whole, index_run)
-    command = ["serve", "deploy", "--address", service.head.dashboard, str(service.config)]
-    subprocess.run(command, env=environment(), cwd=REPO, check=True, capture_output=True, timeout=120)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
+    service.head.deploy(service.config)
