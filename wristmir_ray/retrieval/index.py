@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from wristmir_ray import storage
-from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import NotPublished
 from wristmir_ray.retrieval.config import IndexConfig, Kind
 from wristmir_ray.retrieval.cut import Share
 from wristmir_ray.retrieval.gallery import Candidates, Gallery, Holding
 from wristmir_ray.retrieval.layout import DEAD, DESCRIPTION, NAME, SOURCE, Description
 from wristmir_ray.retrieval.local import local_rows
-from wristmir_ray.retrieval.query import Hit, Prepared, SearchAnswer, SearchRequest, box_of
+from wristmir_ray.retrieval.query import Hit, Prepared, SearchAnswer, SearchRequest
 from wristmir_ray.retrieval.segment import Segment, metadata
 from wristmir_ray.retrieval.unstored import Source, sources_of
 from wristmir_ray.search.merge import gather
@@ -98,10 +98,6 @@ class Index(Gallery):
         """Return an exam's metadata row; KeyError where there is none."""
         n, row = self._find(exam_id)
         return metadata(self.segments[n], np.array([row]))[0]
-
-    def box(self, exam_id: str, region: Region) -> Box | None:
-        """Return where a region lies in the exam's source image, or None where it was not found."""
-        return box_of(self.exam(exam_id), region)
 
     def place(self, exam_id: str) -> tuple[int, int]:
         """Return segment and row of an exam; KeyError where there is none."""
