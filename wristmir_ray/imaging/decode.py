@@ -18,31 +18,32 @@ def decode(data: bytes, config: DecodeConfig, pixel_id: str | None = None) -> Ra
     Args:
         data: a whole file.
         config: limits, window percentiles, what counts as a wrist radiograph.
-        pixel_id: of the pixels that must be in it, where they are known.
+        pixel_id: of the pixels that must be in it, where they are known. What a DICOM header says was checked with
+            them then: it is not read again, and the radiograph has none.
 
     Raises:
         Reject: empty_file, unknown_format, corrupt_image, no_pixels, unsupported_encoding,
             colour_image, multi_frame, image_too_large, image_too_small, no_contrast,
             not_radiograph, not_wrist, source_changed. The message holds no header text.
     """
-    image = _decode(data, config)
+    image = _decode(data, config, read_header=pixel_id is None)
     if pixel_id is not None and image.pixel_id != pixel_id:
         raise Reject(ErrorCode.SOURCE_CHANGED, "another image than the one that was ingested: run ingest again")
     return image
 
 
-def _decode(data: bytes, config: DecodeConfig) -> Radiograph:
+def _decode(data: bytes, config: DecodeConfig, read_header: bool) -> Radiograph:
     if not data:
         raise Reject(ErrorCode.EMPTY_FILE, "the file holds no bytes")
     try:
         if dicom.has_preamble(data):
-            return dicom.decode_dicom(data, config)
+            return dicom.decode_dicom(data, config, read_header)
         if raster.is_png(data):
             return raster.decode_png_file(data, config)
         if raster.is_jpeg(data):
             return raster.decode_jpeg_file(data, config)
         if dicom.may_lack_preamble(data):
-            return dicom.decode_bare_dicom(data, config)
+            return dicom.decode_bare_dicom(data, config, read_header)
     except Reject:
         raise
     except Exception as e:

@@ -17,7 +17,8 @@ from pydicom.pixels import pixel_array
 from wristmir_ray.errors import ErrorCode, Reject
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.frames import decode_frame, is_compressed
-from wristmir_ray.imaging.header import read_header, shows_wrist, text
+from wristmir_ray.imaging.header import read_header as header_of
+from wristmir_ray.imaging.header import shows_wrist, text
 from wristmir_ray.imaging.radiograph import Header, Radiograph
 from wristmir_ray.imaging.voi import render
 from wristmir_ray.imaging.window import check_size
@@ -48,7 +49,7 @@ def may_lack_preamble(data: bytes) -> bool:
     return len(data) > _PREAMBLE and data[:2] in _GROUPS and data[2:4] != b"\xff\xff"
 
 
-def decode_bare_dicom(data: bytes, config: DecodeConfig) -> Radiograph:
+def decode_bare_dicom(data: bytes, config: DecodeConfig, read_header: bool = True) -> Radiograph:
     """Return the radiograph in a DICOM dataset without preamble; unknown_format where it does not parse."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -59,15 +60,15 @@ def decode_bare_dicom(data: bytes, config: DecodeConfig) -> Radiograph:
             known = False
         if not known:
             raise Reject(ErrorCode.UNKNOWN_FORMAT, "neither DICOM nor PNG nor JPEG")
-        return _decode(ds, cut, config)
+        return _decode(ds, cut, config, read_header)
 
 
-def decode_dicom(data: bytes, config: DecodeConfig) -> Radiograph:
+def decode_dicom(data: bytes, config: DecodeConfig, read_header: bool = True) -> Radiograph:
     """Return the radiograph in a DICOM object; see `decode.decode` for the codes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote header values
         _check_deflated(data, config)
-        return _decode(*_parse(data), config)
+        return _decode(*_parse(data), config, read_header)
 
 
 def _parse(data: bytes) -> tuple[Dataset, bool]:
@@ -83,6 +84,8 @@ def _parse(data: bytes) -> tuple[Dataset, bool]:
 
 def _check_deflated(data: bytes, config: DecodeConfig) -> None:
     """Reject a deflated dataset that would inflate beyond what the largest allowed image needs."""
+    if uid.DeflatedExplicitVRLittleEndian.encode() not in data:
+        return
     file = BytesIO(data)
     file.seek(_PREAMBLE + len(_MAGIC))
     meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
@@ -94,11 +97,13 @@ def _check_deflated(data: bytes, config: DecodeConfig) -> None:
         raise Reject(ErrorCode.IMAGE_TOO_LARGE, "the deflated dataset is larger than the largest allowed image")
 
 
-def _decode(ds: Dataset, cut: bool, config: DecodeConfig) -> Radiograph:
+def _decode(ds: Dataset, cut: bool, config: DecodeConfig, read_header: bool) -> Radiograph:
     if cut and not any(name in ds for name in _PIXELS):
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the file ends before its image")
-    header = read_header(ds)
-    _check_content(ds, header, config)
+    _check_content(ds)
+    header = header_of(ds) if read_header else None
+    if header:
+        _check_header(header, config)
     rows, cols = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
     if not rows or not cols:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the header declares no image size")
@@ -112,14 +117,18 @@ def _decode(ds: Dataset, cut: bool, config: DecodeConfig) -> Radiograph:
     return Radiograph(gray, rows, cols, bits, "dicom", stored, header)
 
 
-def _check_content(ds: Dataset, header: Header, config: DecodeConfig) -> None:
-    """Reject what is no single grey radiograph of a wrist, by the header alone."""
-    if not any(name in ds for name in _PIXELS):
-        raise Reject(ErrorCode.NO_PIXELS, "a DICOM object without an image")
+def _check_header(header: Header, config: DecodeConfig) -> None:
+    """Reject what the header says to be no radiograph of a wrist."""
     if header.modality and header.modality.upper() not in config.modalities:
         raise Reject(ErrorCode.NOT_RADIOGRAPH, "the header names a modality that makes no radiograph")
     if not shows_wrist(header.body_part, config):
         raise Reject(ErrorCode.NOT_WRIST, "the header names another body part")
+
+
+def _check_content(ds: Dataset) -> None:
+    """Reject what is no single grey image."""
+    if not any(name in ds for name in _PIXELS):
+        raise Reject(ErrorCode.NO_PIXELS, "a DICOM object without an image")
     if int(text(ds, "NumberOfFrames") or 1) > 1:
         raise Reject(ErrorCode.MULTI_FRAME, "more than one frame")
     samples, photometric = int(ds.get("SamplesPerPixel") or 1), text(ds, "PhotometricInterpretation")

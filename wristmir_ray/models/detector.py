@@ -111,12 +111,13 @@ class OnnxDetector:
     def _detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
         squares, places = zip(*(letterbox(image, self.spec.image_size) for image in images), strict=True)
         output = run_padded(self._network, network_input(np.stack(squares)), self._batch_size)
-        return [
-            read_output(
-                place.to_source(corners(of_image[:4].T.astype(np.float64))), of_image[4:], self.spec, *image.shape
-            )
-            for image, place, of_image in zip(images, places, output, strict=True)
-        ]
+        lowest = np.array(self.spec.score_thresholds, np.float32)[:, None]
+        found = []
+        for image, place, of_image in zip(images, places, output, strict=True):
+            seen = of_image[:, np.flatnonzero((of_image[4:] >= lowest).any(axis=0))]  # a hundredth of what it says
+            boxes = place.to_source(corners(seen[:4].T.astype(np.float64)))
+            found.append(read_output(boxes, seen[4:], self.spec, *image.shape))
+        return found
 
 
 def read_output(boxes: np.ndarray, scores: np.ndarray, spec: DetectorSpec, rows: int, cols: int) -> list[Detection]:

@@ -81,6 +81,8 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.
         iou_threshold: a box that overlaps a kept one by more is dropped.
     """
     order = np.argsort(-scores, kind="stable")
+    if len(order) < 2:
+        return np.asarray(order)
     overlaps = iou_matrix(boxes[order], boxes[order]) > iou_threshold
     alive = np.ones(len(order), bool)
     for i in range(len(order)):

@@ -75,22 +75,33 @@ def look_at(
     return list(each(choose, looks, [next(found) if look.wrists else [] for look in looks], sides))
 
 
-def look_inside(gray: np.ndarray, wrist: Box, side: Side | None, bone_detector: Detector, config: RegionConfig) -> Look:
-    """Return the look at a radiograph whose wrist is known: nothing is looked for but its bones.
+def cut_known(gray: np.ndarray, wrist: Box, config: RegionConfig) -> Look:
+    """Return the look at a radiograph whose wrist is known, before its bones are looked for.
 
     Args:
         gray: uint8 (H, W).
         wrist: as `look_at` found it, and as REGIONS keep it.
-        side: of the wrist, where known.
-        bone_detector: finds bones in the enhanced wrist.
-        config: margins, enhancement, what is plausible.
+        config: margins, enhancement.
 
     Raises:
         ValueError: the box lies outside the image.
     """
-    look = _cut_wrist(gray, [Detection(Region.WRIST, wrist, 1.0)], config)
-    assert look.roi is not None
-    return _with_bones(look, bone_detector.detect([look.roi])[0], side, bone_detector, config)
+    return _cut_wrist(gray, [Detection(Region.WRIST, wrist, 1.0)], config)
+
+
+def look_inside(
+    looks: Sequence[Look], sides: Sequence[Side | None], bone_detector: Detector, config: RegionConfig
+) -> list[Look]:
+    """Return looks with their bones.
+
+    Args:
+        looks: of `cut_known`.
+        sides: of the wrists, where known.
+        bone_detector: finds bones in the enhanced wrists.
+        config: what is plausible.
+    """
+    found = bone_detector.detect([look.roi for look in looks if look.roi is not None])
+    return [_with_bones(*of, bone_detector, config) for of in zip(looks, found, sides, strict=True)]
 
 
 def _with_bones(

@@ -57,35 +57,31 @@ def extract_regions(
     return extract_batch([gray], [side], roi_detector, bone_detector, config)[0]
 
 
-def extract_one(
-    gray: np.ndarray,
-    wrist: Box,
+def extract_known(
+    looks: Sequence[Look],
+    sides: Sequence[Side | None],
     region: Region,
     bone_detector: Detector,
     config: RegionConfig,
-    side: Side | None = None,
-) -> RegionCrop:
-    """Return one region of what `extract_regions` gave of a radiograph, no oddity, from its stored wrist box on.
+) -> list[RegionCrop]:
+    """Return one region of what `extract_regions` gave of radiographs, no oddities, from their stored wrist boxes on.
 
     Box and pixels are the same to the last bit: the box that detection reports is float32, as it is
     stored, and everything after it is the same code.
 
     Args:
-        gray: uint8 (H, W) as `imaging.decode` gives it.
-        wrist: as `extract_regions` found it.
-        region: whose crop is wanted.
-        bone_detector, config, side: as in `extract_regions`.
+        looks: of `looking.cut_known`, by the wrist boxes that `extract_regions` found.
+        sides: one a radiograph.
+        region: whose crops are wanted.
+        bone_detector, config: as in `extract_regions`.
 
     Returns:
         A bone that was not found says `no_region`.
 
-    Raises:
-        ValueError: the box lies outside the image: it is of another one.
-
     References:
         WristMIR App. F, non-cached archives.
     """
-    return _crop_of(look_inside(gray, wrist, side, bone_detector, config), region, config)
+    return [_crop_of(look, region, config) for look in look_inside(looks, sides, bone_detector, config)]
 
 
 def extract_batch(

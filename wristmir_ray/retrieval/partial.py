@@ -83,39 +83,58 @@ async def search(
     until = time.monotonic() + seconds
     if request.exam_id is not None and request.own is None:
         request = replace(request, own=await asyncio.to_thread(_holding, index, request.exam_id))
-    request, own = await _own_region(index, known, request, compute, until)
+    started = time.monotonic()
+    request, own, beside = await _own_region(index, known, request, compute, until, before)
     if own not in {State.COMPARED, State.PENDING}:
         answer = await asyncio.to_thread(index.search, request)
         if own is not State.NO_REGION:
             answer = replace(answer, fallback=f"query_{own.name.lower()}")
         return Partial(answer, [State.NO_REGION] * len(answer.hits), _nothing())
+    waited_s = time.monotonic() - started
     pool = await asyncio.to_thread(_Pool, index, known, request, own, before)
-    waited = time.monotonic()
-    missing = pool.missing()
-    if len(missing) and own is State.COMPARED and until > waited:
+    if beside is not None and own is State.COMPARED:
+        pool.settle(*beside)
+    missing, started = pool.missing(), time.monotonic()
+    if len(missing) and beside is None and own is State.COMPARED and until > started:
         sources = await asyncio.to_thread(index.sources, pool.part.places[missing])
         found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
         known.add(request.region, pool.part.places[missing], found)
         pool.settle(missing, found)
-    return await asyncio.to_thread(pool.answer, 1e3 * (time.monotonic() - waited))
+    waited_s += time.monotonic() - started
+    return await asyncio.to_thread(pool.answer, 1e3 * waited_s)
+
+
+_Beside = tuple[np.ndarray, Sequence[Found | None]]
+"""Candidates of a pool, and what came of them while the query's own region was computed."""
 
 
 async def _own_region(
-    index: Gallery, known: Known, request: SearchRequest, compute: Compute, until: float
-) -> tuple[SearchRequest, State]:
-    """Return the request with its region's vector, and what has become of that: an exam's own is computed first."""
+    index: Gallery, known: Known, request: SearchRequest, compute: Compute, until: float, before: Progress | None
+) -> tuple[SearchRequest, State, _Beside | None]:
+    """Return the request with its region's vector, what has become of that, and what was computed beside it."""
     if request.own is None or request.region in request.vectors:
-        return request, State.COMPARED
-    place = request.own.place
-    found = known.found(request.region, place)
+        return request, State.COMPARED, None
+    found, beside = known.found(request.region, request.own.place), None
     if found is None:
-        at = np.array([place])
-        sources = await asyncio.to_thread(index.sources, at)
-        (found,) = await compute(sources, request.region, max(0.0, until - time.monotonic()))
-        known.add(request.region, at, [found])
+        found, beside = await _own_and_pool(index, known, request, compute, until, before)
     if found is None or found.vector is None:
-        return request, State.PENDING if found is None else found.state
-    return replace(request, vectors={request.region: found.vector}), State.COMPARED
+        return request, State.PENDING if found is None else found.state, beside
+    return replace(request, vectors={request.region: found.vector}), State.COMPARED, beside
+
+
+async def _own_and_pool(
+    index: Gallery, known: Known, request: SearchRequest, compute: Compute, until: float, before: Progress | None
+) -> tuple[Found | None, _Beside]:
+    """Compute an exam's own region and, at the same time, those of its pool, which hangs on its wrist alone."""
+    assert request.own is not None
+    pool = await asyncio.to_thread(_Pool, index, known, request, State.PENDING, before)
+    missing = pool.missing()
+    missing = missing[known.lacks(request.region, pool.part.places[missing])]
+    at = np.concatenate([np.array([request.own.place], np.int64), pool.part.places[missing]])
+    sources = await asyncio.to_thread(index.sources, at)
+    found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
+    known.add(request.region, at, found)
+    return found[0], (missing, found[1:])
 
 
 class _Pool:

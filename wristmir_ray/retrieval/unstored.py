@@ -124,6 +124,11 @@ class Known:
         states[at] = State.COMPARED
         return out, states
 
+    def lacks(self, region: Region, places_M2: np.ndarray) -> np.ndarray:
+        """Return (M,) bool: whether nothing is known of an exam's region."""
+        with self._lock:
+            return np.asarray(self._regions[region].slots[self._rows(places_M2)] == _UNKNOWN)
+
     def found(self, region: Region, place: Sequence[int]) -> Found | None:
         """Return what is known of one exam's region."""
         with self._lock:

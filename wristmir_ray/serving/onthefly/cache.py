@@ -161,15 +161,18 @@ class Cache:
         fields = {"rows": len(self._rows), "files": len(self._files), "s": round(time.monotonic() - started, 2)}
         log.info("cache read", extra={"fields": fields})
 
-    def _table(self, rows: Mapping[str, Found]) -> pa.Table:
-        found = list(rows.values())
+    def _table(self, known: Mapping[str, Found]) -> pa.Table:
+        found = list(known.values())
         kind = pa.fixed_shape_tensor(pa.float32(), [self._dim])
-        flat = [None if f.vector is None else f.vector for f in found]
+        lacks = np.array([f.vector is None for f in found])
+        none = np.zeros(self._dim, np.float32)
+        flat = np.concatenate([none if f.vector is None else f.vector for f in found])
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(flat), self._dim, mask=pa.array(lacks))
         return pa.table(
             {
-                "key": pa.array(list(rows), pa.string()),
+                "key": pa.array(list(known), pa.string()),
                 "box": pa.array([_corners(f.box) for f in found], pa.list_(pa.float32())),
-                "embedding": pa.ExtensionArray.from_storage(kind, pa.array(flat, pa.list_(pa.float32(), self._dim))),
+                "embedding": pa.ExtensionArray.from_storage(kind, rows),
             }
         )
 

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 Batch = Callable[[Sequence[Source], Region], Awaitable[Sequence[Found | None]]]
 """(sources, region) -> what came of each; None: nothing that would come again (a store is away)."""
 
+LEAST_ROWS = 4
+"""Of a call, while more wait: below it the calls themselves are felt."""
 MOST_FAILED = 100_000
 """Images that cannot be used and are remembered."""
 WRITE_AFTER_S = 1.0
@@ -43,7 +45,7 @@ class Flights:
     def __init__(self, cache: Cache, batch: Batch) -> None:
         self.cache = cache
         self._batch = batch
-        self.set(batch_rows=8, at_once=8, retry_after_s=300.0)
+        self.set(batch_rows=16, at_once=4, retry_after_s=300.0)
         self._flights: OrderedDict[str, _Flight] = OrderedDict()
         self._failed: dict[str, tuple[float, Found]] = {}
         self._calls: set[asyncio.Task[None]] = set()
@@ -107,18 +109,18 @@ class Flights:
             flight.landed.cancel()
 
     def _pump(self) -> None:
-        """Begin calls while there is room and work: the oldest first, one region a call."""
+        """Begin calls while there is room and work: the oldest first, one region a call.
+
+        Towards the end of what waits calls grow smaller, so that replicas finish together.
+        """
         while len(self._calls) < self._at_once:
-            waiting = ((n, f) for n, f in self._flights.items() if not f.started)
-            first = next(waiting, None)
-            if first is None:
+            waiting = [(n, f) for n, f in self._flights.items() if not f.started]
+            if not waiting:
                 return
-            chosen = [first]
-            for name, flight in waiting:
-                if len(chosen) == self._batch_rows:
-                    break
-                if flight.region is first[1].region:
-                    chosen.append((name, flight))
+            region = waiting[0][1].region
+            alike = [(n, f) for n, f in waiting if f.region is region]
+            rows = max(min(self._batch_rows, LEAST_ROWS), min(self._batch_rows, -(-len(waiting) // self._at_once)))
+            chosen = alike[:rows]
             for _, flight in chosen:
                 flight.started = True
             call = asyncio.ensure_future(self._call(chosen))

@@ -9,14 +9,16 @@ import cv2
 import numpy as np
 
 from wristmir_ray import storage
-from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.anatomy import Box, Region, Side
 from wristmir_ray.errors import Reject, StoreFailed
 from wristmir_ray.imaging.config import DecodeConfig
+from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.models.detector import BONE_DETECTOR, Detector, load_detector
 from wristmir_ray.models.networks import RuntimeConfig
 from wristmir_ray.preprocess.config import RegionConfig
-from wristmir_ray.preprocess.regions import extract_one
+from wristmir_ray.preprocess.looking import Look, cut_known
+from wristmir_ray.preprocess.regions import extract_known
 from wristmir_ray.retrieval.unstored import Found, Source, State
 from wristmir_ray.schemas import CROPS
 from wristmir_ray.sources import read_source
@@ -54,26 +56,54 @@ class Looker:
         self._pool = ThreadPoolExecutor(FETCHES)
         cv2.setNumThreads(1)  # replicas share the cores; threads of each would only wait for one another
 
+    def warm_up(self) -> None:
+        """Have every library do now what it does but once, so that no query waits for it."""
+        gray = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
+        decode(encode_png(gray), self._decode)
+        look = cut_known(gray, Box(0, 0, 512, 512), self._regions)
+        extract_known([look], [None], Region.DISTAL_RADIUS, self._bones, self._regions)
+        list(self._pool.map(lambda _: None, range(FETCHES)))
+
     def fetch(self, sources: Sequence[Source]) -> list[bytes | State | None]:
         """Return each source's bytes, or why there are none; thread-safe."""
         return list(self._pool.map(_fetched, sources))
 
     def cut(self, sources: Sequence[Source], files: Sequence[bytes | State | None], region: Region) -> list[Cut]:
-        """Return each source's bone, one after the other."""
-        return [
-            self._cut(s, f, region) if isinstance(f, bytes) else Cut(f) for s, f in zip(sources, files, strict=True)
-        ]
+        """Return each source's bone. The network sees one image after the other, its weights still near the core."""
+        seen = [self._wrist(s, f) if isinstance(f, bytes) else Cut(f) for s, f in zip(sources, files, strict=True)]
+        looks = [(i, look) for i, look in enumerate(seen) if isinstance(look, Look)]
+        sides = [sources[i].side for i, _ in looks]
+        try:
+            cuts = self._bones_of([look for _, look in looks], sides, region)
+        except Exception:  # one of them; the others must not suffer
+            cuts = [self._alone(look, side, region) for (_, look), side in zip(looks, sides, strict=True)]
+        of_look = dict(zip((i for i, _ in looks), cuts, strict=True))
+        return [cut if isinstance(cut, Cut) else of_look[i] for i, cut in enumerate(seen)]
 
-    def _cut(self, source: Source, file: bytes, region: Region) -> Cut:
+    def _wrist(self, source: Source, file: bytes) -> Look | Cut:
+        """Return the wrist, cut and enhanced, or why there is none."""
         try:
             gray = decode(file, self._decode, source.pixel_id).gray
-            bone = extract_one(gray, source.wrist, region, self._bones, self._regions, source.side)
+            return cut_known(gray, source.wrist, self._regions)
         except (Reject, ValueError):  # it was decoded, and its wrist cut, when it was indexed
             return Cut(State.SOURCE_CHANGED)
         except Exception as e:
-            log.error("an image could not be looked at", extra={"fields": {"reason": type(e).__name__}})
-            return Cut(State.SOURCE_UNREADABLE)
-        return Cut(State.NO_REGION) if bone.crop is None else Cut(State.COMPARED, bone.crop, bone.box)
+            return _unreadable(e)
+
+    def _bones_of(self, looks: Sequence[Look], sides: Sequence[Side | None], region: Region) -> list[Cut]:
+        found = extract_known(looks, sides, region, self._bones, self._regions)
+        return [Cut(State.NO_REGION) if b.crop is None else Cut(State.COMPARED, b.crop, b.box) for b in found]
+
+    def _alone(self, look: Look, side: Side | None, region: Region) -> Cut:
+        try:
+            return self._bones_of([look], [side], region)[0]
+        except Exception as e:
+            return _unreadable(e)
+
+
+def _unreadable(error: Exception) -> Cut:
+    log.error("an image could not be looked at", extra={"fields": {"reason": type(error).__name__}})
+    return Cut(State.SOURCE_UNREADABLE)
 
 
 def found_of(cuts: Sequence[Cut], vectors: Sequence[np.ndarray]) -> list[Found | None]:

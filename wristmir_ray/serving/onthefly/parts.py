@@ -26,6 +26,7 @@ class Look:
     def __init__(self, args: ServeArgs, pins: Pins, encode: Any) -> None:
         log.setup(LogConfig())
         self._looker = load_looker(args.root, pins.crops)
+        self._looker.warm_up()
         self._encode = encode
         self._looking = asyncio.Lock()
 

@@ -12,7 +12,7 @@ import pytest
 from wristmir_ray.anatomy import Box, Region, Side
 from wristmir_ray.retrieval.unstored import Found, Source, State
 from wristmir_ray.serving.onthefly.cache import Cache
-from wristmir_ray.serving.onthefly.flights import Flights, key_of
+from wristmir_ray.serving.onthefly.flights import LEAST_ROWS, Flights, key_of
 
 RADIUS = Region.DISTAL_RADIUS
 BOX = Box(1, 2, 3, 4)
@@ -89,6 +89,19 @@ def test_batches_are_filled_and_bounded() -> None:
         await flights(works, rows=4, at_once=2).find([source(i) for i in range(22)], RADIUS, 9)
         assert works.sizes == [4, 4, 4, 4, 4, 2]
         assert works.most == 2
+
+    run(test())
+
+
+def test_towards_the_end_calls_grow_smaller_so_that_replicas_finish_together() -> None:
+    async def test() -> None:
+        works = Works()
+        works.may.set()
+        await flights(works, rows=16, at_once=4).find([source(i) for i in range(100)], RADIUS, 9)
+        assert works.sizes[:3] == [16, 16, 16]
+        assert works.sizes == sorted(works.sizes, reverse=True)
+        assert max(works.sizes[-4:]) <= LEAST_ROWS
+        assert works.most == 4
 
     run(test())
 

@@ -1,5 +1,6 @@
 """From a source to a bone, as the archive cut it: a fake detector, real files and the archive's own functions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from wristmir_ray.errors import StoreFailed
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
+from wristmir_ray.models.detector import Detection
 from wristmir_ray.preprocess.config import RegionConfig
-from wristmir_ray.preprocess.regions import RegionCrop, extract_one, extract_regions
+from wristmir_ray.preprocess.looking import Look, cut_known
+from wristmir_ray.preprocess.regions import RegionCrop, extract_known, extract_regions
 from wristmir_ray.retrieval.unstored import Source, State
 from wristmir_ray.serving.onthefly import look
 from wristmir_ray.serving.onthefly.look import Cut, Looker, found_of
@@ -69,7 +72,8 @@ def test_from_the_stored_box_on_everything_is_the_same(rows: int, cols: int, box
     asked = extract_regions(pixels, wrist, Shares(INSIDE), CONFIG)
     if asked[0].box is None:
         return
-    found = [extract_one(pixels, asked[0].box, region, Shares(INSIDE), CONFIG) for region in Region]
+    look = cut_known(pixels, asked[0].box, CONFIG)
+    found = [r for region in Region for r in extract_known([look], [None], region, Shares(INSIDE), CONFIG)]
     for a, b in zip(asked, found, strict=True):
         assert (a.region, a.box, a.error) == (b.region, b.box, b.error)
         assert (a.crop is None) == (b.crop is None)
@@ -104,6 +108,28 @@ def test_a_source_that_is_gone_or_another_is_told(file: Path, tmp_path: Path) ->
     assert cut(one).state is State.SOURCE_CHANGED
     file.write_bytes(b"no image")
     assert cut(one).state is State.SOURCE_CHANGED
+
+
+def test_one_that_breaks_the_detector_takes_no_other_with_it(tmp_path: Path) -> None:
+    sources = []
+    for i in range(5):
+        (tmp_path / f"{i}.png").write_bytes(encode_png(gray(seed=i)))
+        sources.append(source(tmp_path / f"{i}.png", exam_id=str(i)))
+    looker = Looker(Shares(INSIDE), CONFIG, DecodeConfig())
+    wanted = looker.cut(sources, looker.fetch(sources), Region.DISTAL_RADIUS)
+    bad = looker._wrist(sources[3], (tmp_path / "3.png").read_bytes())
+    assert isinstance(bad, Look)
+
+    class Breaks(Shares):
+        def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+            if any(np.array_equal(image, bad.roi) for image in images):
+                raise RuntimeError("an image that the network cannot take")
+            return super().detect(images)
+
+    looker._bones = Breaks(INSIDE)
+    found = looker.cut(sources, looker.fetch(sources), Region.DISTAL_RADIUS)
+    assert [f.state for f in found] == [State.SOURCE_UNREADABLE if i == 3 else State.COMPARED for i in range(5)]
+    assert [f.box for f in found if f.box] == [w.box for i, w in enumerate(wanted) if i != 3]
 
 
 def test_a_box_outside_an_image_of_unknown_pixels_is_told(file: Path) -> None:
