@@ -1,15 +1,17 @@
 """The service over HTTP against FastAPI, uvicorn and FAISS without Ray: 1, 8 and 64 clients on cached vectors.
 
 An archive of 20,000 made-up exams that stores all; queries are exams of it, so that nothing is decoded or encoded.
-`ours` is `serve run serve_config.yaml` on a Ray of its own, with the switches that we ship; `default` the same with
-Ray's own; `peer` is `httppeer`, as many processes as cores, one thread each. Both write an access log, both answer
-with the same hits and the same JSON (this is checked), and one load generator asks both, in a process of its own that
-is not counted.
+`ours` is `serve run serve_config.yaml` on a Ray of its own, with the switches that we ship, asked where the Ingress
+listens itself; `proxy` the same service, asked through Serve's proxy; `apart` the same with the search in a deployment
+of its own; `default` as `proxy`, with Ray's own switches. `peer` is `httppeer`, as many processes as cores, one thread
+each. All write an access log and answer with the same hits and the same JSON (this is checked), and one load generator
+asks all, in a process of its own that is not counted.
 
 CPU is user + system time of all processes of a service: for ours of raylet, GCS, dashboard and agents, Serve's
 controller and proxy, every replica and `serve run`. What they take while nobody asks is stated as `idle` (cores) and is
-in `ratio`, the worst of the three loads; `net_ratio` is without it. `overhead`: percentiles over HTTP at one client
-less those of the bare `Index.search` in one process.
+in `ratio`, the worst of the three loads; `net_ratio` is without it. Rounds of ours, proxy and peer alternate: the
+machine's speed changes within minutes. `overhead`: percentiles over HTTP at one client less those of the bare
+`Index.search` in one process.
 """
 
 import json
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +31,25 @@ import numpy as np
 import psutil
 import yaml
 
+from tests.bench.accounts import Service, cpu, since
+
 REPO = Path(__file__).parents[2]
 EXAMS = 20_000
 LOADS = {1: 400, 8: 1000, 64: 1500}
 """Clients -> requests a round."""
-ROUNDS = 2
+ROUNDS = 3
 RAYS_OWN = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1",
 }
 """Ray's defaults of what we set otherwise."""
 IDLE_S = 10
 ASKED = 500
+_FIGURES = ("cpu", "p50", "p99", "per_s")
 _SCORES = ("global_score", "region_score")
 
 
@@ -58,38 +65,34 @@ def measure() -> dict[str, Any]:
         ids = index.exams["exam_id"].to_pylist()[:: EXAMS // ASKED]
         (folder / "ids").write_text("\n".join(ids))
         bare = _bare(index, ids)
-        with _peer(root) as url:
-            peer, theirs = _figures(url, folder), _answers(url, ids[:20])
-        with _ours(root, folder) as url:
-            ours, found = _figures(url, folder), _answers(url, ids[:20])
-        with _ours(root, folder, RAYS_OWN) as url:
-            default = _figures(url, folder)
-    assert _alike(found, theirs), "not the same answers"
-    return _result(ours, default, peer, bare)
+        with _peer(root) as peer:
+            with _ours(root, folder, peer) as (door, proxy):
+                figures = _figures(folder, {"peer": peer, "ours": door, "proxy": proxy})
+                assert _alike(_answers(door.url, ids[:20]), _answers(peer.url, ids[:20])), "not the same answers"
+            with _ours(root, folder, peer, apart=True) as (door, _):
+                figures |= _figures(folder, {"apart": door})
+            with _ours(root, folder, peer, RAYS_OWN) as (_, proxy):
+                figures |= _figures(folder, {"default": proxy})
+    return _result(figures, bare)
 
 
-def _result(ours: Any, default: Any, peer: Any, bare: Mapping[str, float]) -> dict[str, Any]:
+def _result(figures: Mapping[str, Any], bare: Mapping[str, float]) -> dict[str, Any]:
+    ours, peer = figures["ours"], figures["peer"]
     ratios = {n: ours["cpu"][n] / peer["cpu"][n] for n in LOADS}
-    rows = {f"{name}, {n} clients": _row(f, n) for name, f in _named(ours, default, peer) for n in LOADS}
+    rows = {f"{name}, {n} clients": _row(f, n) for name, f in figures.items() for n in LOADS}
     return {
         "ours": round(ours["cpu"][8], 3),
         "peer": round(peer["cpu"][8], 3),
         "ratio": round(max(ratios.values()), 3),
         "ratios": {n: round(r, 3) for n, r in ratios.items()},
         "net_ratio": round(max(ours["net"][n] / peer["net"][n] for n in LOADS), 3),
-        "default_ratio": round(max(default["cpu"][n] / peer["cpu"][n] for n in LOADS), 3),
+        "ratio_of": {name: round(max(f["cpu"][n] / peer["cpu"][n] for n in LOADS), 3) for name, f in figures.items()},
         "unit": "CPU-ms a request, 8 clients",
-        "idle": {name: round(f["idle"], 3) for name, f in _named(ours, default, peer)},
+        "idle": {name: round(f["idle"], 3) for name, f in figures.items()},
         "bare_ms": bare,
-        "overhead_ms": {
-            name: {p: round(f[p][1] - bare[p], 2) for p in ("p50", "p99")} for name, f in _named(ours, default, peer)
-        },
+        "overhead_ms": {name: {p: round(f[p][1] - bare[p], 2) for p in ("p50", "p99")} for name, f in figures.items()},
         "fields": rows,
     }
-
-
-def _named(ours: Any, default: Any, peer: Any) -> list[tuple[str, Any]]:
-    return [("ours", ours), ("default", default), ("peer", peer)]
 
 
 def _row(figures: Any, clients: int) -> dict[str, float]:
@@ -115,15 +118,19 @@ def _percentiles(ms: list[float]) -> dict[str, float]:
 
 
 @contextmanager
-def _ours(root: str, folder: Path, switches: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Serve by the repository's own settings, without a rate limit: one address asks.
+def _ours(
+    root: str, folder: Path, peer: Service, switches: Mapping[str, str] | None = None, apart: bool = False
+) -> Iterator[tuple[Service, Service]]:
+    """Serve by the repository's own settings, without a rate limit; yield where Ingress, and where the proxy listens.
 
     Args:
         root: of the archive.
         folder: for settings and the log.
+        peer: what runs beside it.
         switches: of Ray, instead of ours; a part then writes an access log, too, as by default.
+        apart: the search in a deployment of its own.
     """
-    from tests.integration.local_head import free_ports, local_head, serving
+    from tests.integration.local_head import free_ports, local_head, serving, set_apart
 
     (port,) = free_ports(1)
     settings = yaml.safe_load((REPO / "serve_config.yaml").read_text())
@@ -132,13 +139,17 @@ def _ours(root: str, folder: Path, switches: Mapping[str, str] | None = None) ->
     application["args"] |= {"root": root, "rate_limit": None}
     if switches is not None:
         del application["logging_config"]
+    if apart:
+        set_apart(application)
     config = folder / "serve_config.yaml"
     config.write_text(yaml.safe_dump(settings))
     with ExitStack() as stack:
         for name, value in (switches or {}).items():
             stack.enter_context(_set(name, value))
         head = stack.enter_context(local_head(REPO))
-        yield stack.enter_context(serving(config, port, head, folder / "log"))
+        proxy = stack.enter_context(serving(config, port, head, folder / "log"))
+        sessions = {p.pid for p in psutil.Process().children()} - peer.sessions
+        yield Service(head.doors()[0], sessions), Service(proxy, sessions)
 
 
 @contextmanager
@@ -152,7 +163,7 @@ def _set(name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
-def _peer(root: str) -> Iterator[str]:
+def _peer(root: str) -> Iterator[Service]:
     from tests.integration.local_head import end_session, environment, free_ports, wait_for
 
     (port,) = free_ports(1)
@@ -164,60 +175,55 @@ def _peer(root: str) -> Iterator[str]:
         try:
             wait_for(f"http://127.0.0.1:{port}/readyz", running)
             time.sleep(10)  # the other processes load, too
-            yield f"http://127.0.0.1:{port}"
+            yield Service(f"http://127.0.0.1:{port}", {running.pid})
         finally:
             end_session(running)
 
 
-def _figures(url: str, folder: Path) -> dict[str, Any]:
-    """Return by number of clients CPU milliseconds a request, latencies and requests a second; and idle cores.
+def _figures(folder: Path, services: Mapping[str, Service]) -> dict[str, dict[str, Any]]:
+    """Return by service and clients CPU milliseconds a request, latencies, requests a second; and idle cores.
 
     They are printed, too: a run that is ended loses only what it has not measured.
     """
-    found: dict[str, Any] = {name: {} for name in ("cpu", "net", "p50", "p99", "per_s")}
-    _round(url, folder, 8, 400)  # to warm up
+    found: dict[str, dict[str, Any]] = {s: {f: {} for f in (*_FIGURES, "net")} for s in services}
+    for service in services.values():
+        _round(service, folder, 8, 400)  # to warm up
     time.sleep(2)
-    started, before = time.perf_counter(), _cpu()
+    started, before = time.perf_counter(), {name: cpu(s) for name, s in services.items()}
     time.sleep(IDLE_S)
-    found["idle"] = _since(before) / (time.perf_counter() - started)
+    for name, service in services.items():
+        found[name]["idle"] = since(service, before[name]) / (time.perf_counter() - started)
     for clients, requests in LOADS.items():
-        rounds = [_round(url, folder, clients, requests) for _ in range(ROUNDS)]
-        for name in ("cpu", "p50", "p99", "per_s"):
-            found[name][clients] = statistics.median(r[name] for r in rounds)
-        found["net"][clients] = statistics.median(r["cpu"] - 1e3 * found["idle"] / r["per_s"] for r in rounds)
+        rounds = [{n: _round(s, folder, clients, requests) for n, s in services.items()} for _ in range(ROUNDS)]
+        for name, of in found.items():
+            for figure in _FIGURES:
+                of[figure][clients] = statistics.median(r[name][figure] for r in rounds)
+            of["net"][clients] = statistics.median(r[name]["cpu"] - 1e3 * of["idle"] / r[name]["per_s"] for r in rounds)
     print(json.dumps(found), file=sys.stderr, flush=True)
     return found
 
 
-def _round(url: str, folder: Path, clients: int, requests: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.bench.httpload", url, str(folder / "ids"), str(clients), str(requests)]
+def _round(service: Service, folder: Path, clients: int, requests: int) -> dict[str, float]:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.httpload",
+        service.url,
+        str(folder / "ids"),
+        str(clients),
+        str(requests),
+    ]
     env = {**os.environ, "PYTHONPATH": str(REPO)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=REPO, env=env, **pipes) as load:  # in our own session: it is not counted
         assert load.stdout
         assert load.stdout.readline() == "ready\n"
-        before = _cpu()
+        before = cpu(service)
         told = json.loads(load.communicate("go\n")[0])
-        cpu = _since(before)
+        taken = since(service, before)
     assert told["statuses"] == {"200": requests}, told["statuses"]
     ms = _percentiles([1e3 * s for s in told["seconds"]])
-    return {"cpu": 1e3 * cpu / requests, **ms, "per_s": requests / told["wall"]}
-
-
-def _cpu() -> dict[tuple[int, float], float]:
-    """Return CPU seconds so far of every process in a session that one of our children leads."""
-    sessions = {p.pid for p in psutil.Process().children()}
-    found = {}
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) in sessions:
-                times = process.cpu_times()
-                found[process.pid, process.create_time()] = times.user + times.system
-    return found
-
-
-def _since(before: Mapping[tuple[int, float], float]) -> float:
-    return sum(cpu - before.get(process, 0.0) for process, cpu in _cpu().items())
+    return {"cpu": 1e3 * taken / requests, **ms, "per_s": requests / told["wall"]}
 
 
 def _answers(url: str, ids: list[str]) -> list[Any]:

@@ -49,7 +49,7 @@ def compare(world: World, folder: Path, pools: tuple[int, ...] = tuple(PAPER_S))
     first, last = pools[0], pools[-1]
     exam = _with_bones(Index.load(world.root, world.full))
     with served(world, folder) as service:
-        _start_up(service, exam)
+        _start_up(service, exam, _outside(index, exam, last))
         cold, warm, found = {}, {}, {}
         for pool, region in regions.items():
             ask = {"exam_id": exam, "region": region, "pool": pool}
@@ -91,11 +91,22 @@ def _with_bones(index: Any) -> str:
     return next(i for i in index.exams["exam_id"].to_pylist() if all(index.vector(i, r) is not None for r in Region))
 
 
-def _start_up(service: Service, exam: str) -> None:
-    """Let every part answer once, without a bone of the searches to come: crops are not cached."""
-    for _ in range(20):
-        service.client.crop(exam, "wrist")
+def _outside(index: Any, exam: str, pool: int) -> list[str]:
+    """Return exams that no search to come has in its pool."""
+    from wristmir_ray.anatomy import Region
+    from wristmir_ray.retrieval.query import SearchRequest
+    from wristmir_ray.search.merge import Mode
+
+    found = index.search(SearchRequest(Region.WRIST, Mode.GLOBAL, k=pool, exam_id=exam))
+    inside = {exam, *(hit.exam_id for hit in found.hits)}
+    return [e for e in index.exams["exam_id"].to_pylist() if e not in inside][:16]
+
+
+def _start_up(service: Service, exam: str, others: list[str]) -> None:
+    """Let every part answer, and call those that it calls, without a bone of the searches to come."""
     service.client.search(exam_id=exam, mode="global")
+    for other in others:  # a filter that nobody passes: its own bone is all that is computed
+        service.client.search(exam_id=other, age_min=119)
 
 
 def _complete(service: Service, ask: dict[str, Any]) -> Any:

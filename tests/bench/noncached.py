@@ -72,14 +72,15 @@ class Service:
     head: Any
 
     def swap(self, run: str) -> None:
-        """Serve another index; return once it answers."""
+        """Serve another index; return once it answers, and what has deployed it is gone."""
         settings = yaml.safe_load(self.config.read_text())
-        (search,) = [d for d in settings["applications"][0]["deployments"] if d["name"] == "Search"]
-        search["user_config"]["index_run"] = run
+        (ingress,) = [d for d in settings["applications"][0]["deployments"] if d["name"] == "Ingress"]
+        ingress["user_config"]["index_run"] = run
         self.config.write_text(yaml.safe_dump(settings))
         self.head.deploy(self.config)
         while self.client.archives()[0].lineage.index != run:
             time.sleep(0.2)
+        time.sleep(10)
 
 
 @contextmanager

@@ -35,12 +35,12 @@ def test_we_take_its_arguments(config: dict[str, Any], deployments: dict[str, di
     assert set(given) == set(ServeArgs.model_fields)
     assert ServeArgs(**given) == ServeArgs(root=given["root"])
     assert BatchSettings(**deployments["Encode"]["user_config"]) == BatchSettings()
-    assert SearchSettings(**deployments["Search"]["user_config"]) == SearchSettings()
+    assert SearchSettings(**deployments["Ingress"]["user_config"]) == SearchSettings()
     assert BonesSettings(**deployments["Bones"]["user_config"]) == BonesSettings()
 
 
 def test_every_deployment_is_ours_and_bounded(deployments: dict[str, dict[str, Any]]) -> None:
-    assert set(deployments) == {"Ingress", "Extract", "Encode", "Search", "Bones", "Look", "Images"}
+    assert set(deployments) == {"Ingress", "Extract", "Encode", "Bones", "Look", "Images"}
     most = {n: d.get("num_replicas") or d["autoscaling_config"]["max_replicas"] for n, d in deployments.items()}
     assert most["Bones"] == 1  # where requests for the same exam meet
     for name, deployment in deployments.items():
@@ -53,14 +53,18 @@ def test_every_deployment_is_ours_and_bounded(deployments: dict[str, dict[str, A
     assert deployments["Encode"]["max_ongoing_requests"] >= 2 * BatchSettings().max_batch_size
 
 
-def test_the_example_of_a_shard_is_taken(config: dict[str, Any]) -> None:
-    """It stands as a comment: Serve refuses settings of a deployment that the application does not have."""
+@pytest.mark.parametrize(("name", "more"), [("Search", {"user_config"}), ("Shard0", set())])
+def test_the_examples_are_taken(config: dict[str, Any], name: str, more: set[str]) -> None:
+    """They stand as comments: Serve refuses settings of a deployment that the application does not have."""
     from ray.serve.schema import ServeDeploySchema
 
     lines = (REPO / "serve_config.yaml").read_text().splitlines()
-    start = next(i for i, line in enumerate(lines) if line.strip() == "# - name: Shard0")
-    (shard,) = yaml.safe_load("\n".join(line[8:] for line in lines[start : start + 5]))
-    assert set(shard) == {"name", "num_replicas", "max_ongoing_requests", "max_queued_requests", "ray_actor_options"}
+    start = next(i for i, line in enumerate(lines) if line.strip() == f"# - name: {name}")
+    end = next(i for i, line in enumerate(lines[start:], start) if "ray_actor_options" in line)
+    (example,) = yaml.safe_load("\n".join(line[8:] for line in lines[start : end + 1]))
+    bounds = {"name", "num_replicas", "max_ongoing_requests", "max_queued_requests", "ray_actor_options"}
+    assert set(example) == bounds | more
+    assert SearchSettings(**example.get("user_config", {})) == SearchSettings()
     given = copy.deepcopy(config)
-    given["applications"][0]["deployments"].append(shard)
+    given["applications"][0]["deployments"].append(example)
     ServeDeploySchema.model_validate(given)

@@ -56,13 +56,17 @@ class Load:
 
 
 @contextmanager
-def steady(url: str, queries: Sequence[Query], per_s: float = PER_S, key: str = "") -> Iterator[Load]:
-    """Send the queries in turn, `per_s` a second however long answers take; wait for all of them at the end."""
+def steady(url: str | Sequence[str], queries: Sequence[Query], per_s: float = PER_S, key: str = "") -> Iterator[Load]:
+    """Send the queries in turn, `per_s` a second however long answers take; wait for all of them at the end.
+
+    Of several addresses each is asked in turn, and the next one where one is away, as a balancer does.
+    """
+    urls = [url] if isinstance(url, str) else list(url)
     load, stop, failed = Load(), threading.Event(), []
 
     def run() -> None:
         try:
-            asyncio.run(_send(url, queries, per_s, load, stop, key))
+            asyncio.run(_send(urls, queries, per_s, load, stop, key))
         except Exception as e:
             failed.append(e)
 
@@ -76,13 +80,16 @@ def steady(url: str, queries: Sequence[Query], per_s: float = PER_S, key: str = 
     assert not failed, failed
 
 
-async def _send(url: str, queries: Sequence[Query], per_s: float, load: Load, stop: threading.Event, key: str) -> None:
+async def _send(
+    urls: list[str], queries: Sequence[Query], per_s: float, load: Load, stop: threading.Event, key: str
+) -> None:
     async with _session(key) as session:
         running: list[asyncio.Task[None]] = []
         while not stop.is_set():
             n = len(running)
+            doors = urls[n % len(urls) :] + urls[: n % len(urls)]
             await asyncio.sleep(max(0.0, load.started + n / per_s - time.monotonic()))
-            running.append(asyncio.create_task(_one(session, url, queries, n % len(queries), load)))
+            running.append(asyncio.create_task(_one(session, doors, queries, n % len(queries), load)))
         await asyncio.gather(*running)
 
 
@@ -91,13 +98,15 @@ def _session(key: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE_S), connector=connector, headers=headers)
 
 
-async def _one(session: aiohttp.ClientSession, url: str, queries: Sequence[Query], n: int, load: Load) -> None:
+async def _one(session: aiohttp.ClientSession, doors: list[str], queries: Sequence[Query], n: int, load: Load) -> None:
     started = time.monotonic()
-    try:
-        async with session.post(f"{url}/v1/search", data=queries[n].form()) as answer:
-            status, media, body = answer.status, answer.content_type, await answer.read()
-    except (aiohttp.ClientError, TimeoutError, ConnectionError) as e:
-        status, media, body = LOST, "", type(e).__name__.encode()
+    for url in doors:
+        try:
+            async with session.post(f"{url}/v1/search", data=queries[n].form()) as answer:
+                status, media, body = answer.status, answer.content_type, await answer.read()
+            break
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as e:
+            status, media, body = LOST, "", type(e).__name__.encode()
     now = time.monotonic()
     load.ended.append(Ended(n, started - load.started, now - started, status, media, body))
 

@@ -25,7 +25,7 @@ from tests.bench.httpworld import add_index, make_archive
 from tests.conftest import REPO
 from tests.fault.steady import PER_S, Counts, Query, Right, count, replicas, right_answers, steady
 from tests.fault.test_preprocess_faults import no_name_space
-from tests.integration.local_head import Head, free_ports, local_head, local_node, serving, wait_until
+from tests.integration.local_head import Head, free_ports, local_head, local_node, serving, set_apart, wait_until
 from wristmir_ray.anatomy import BONES, Region
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.query import SearchRequest
@@ -35,6 +35,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.fault, pytest.mark.slow]
 EXAMS, DIM = 300, 128
 BEFORE_S, LOAD_S = 5.0, 30.0
 RUNS = ("whole", "other")
+PARTS = ("Ingress", "Extract", "Encode")
+"""What every search may need."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Service:
         """Swap the index; return once it answers."""
 
         def swap(deployments: Mapping[str, Any]) -> None:
-            deployments["Search"]["user_config"]["index_run"] = run
+            owner = "Search" if "Search" in deployments else "Ingress"
+            deployments[owner]["user_config"]["index_run"] = run
 
         self.deploy(swap)
         wait_until(lambda: self.serves() == run)
@@ -161,23 +164,60 @@ def nothing_wrong(found: Counts) -> None:
     assert found.right > 0
 
 
-@pytest.mark.parametrize("name", ["Search", "Ingress", "Encode", "Extract"])
+@pytest.mark.parametrize("name", ["Ingress", "Encode", "Extract"])
 def test_a_killed_replica(
     name: str, service: Service, queries: list[Query], right: Right, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Until another one is up, what needs it is refused, or waits; nothing else is touched."""
+    survives_a_kill(name, service, service.url, queries, right, capsys)
+
+
+def test_a_killed_search_that_stands_apart(
+    root: str, queries: list[Query], right: Right, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It gives the answers of the one within, and is missed alone."""
+    with served(root, tmp_path, lambda s: set_apart(s["applications"][0])) as (service, _):
+        survives_a_kill("Search", service, service.url, queries, right, capsys)
+
+
+def test_a_killed_ingress_behind_a_balancer(
+    root: str, queries: list[Query], right: Right, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked where the replicas listen themselves, a client that goes on to the next one sees nothing of it."""
+
+    def two(settings: dict[str, Any]) -> None:
+        (ingress,) = [d for d in settings["applications"][0]["deployments"] if d["name"] == "Ingress"]
+        ingress["num_replicas"] = 2
+
+    with served(root, tmp_path, two) as (service, _):
+        doors = service.head.doors()
+        assert len(doors) == 2
+        found = survives_a_kill("Ingress", service, doors, queries, right, capsys)
+        assert not found.refused
+
+
+def survives_a_kill(
+    name: str,
+    service: Service,
+    url: str | Sequence[str],
+    queries: list[Query],
+    right: Right,
+    capsys: pytest.CaptureFixture[str],
+) -> Counts:
+    """Kill one replica under load; return what became of the requests once all is as before."""
     run = service.serves()
-    (old,) = replicas({service.head.session}, name)
-    with steady(service.url, queries) as load:
+    old = replicas({service.head.session}, name)
+    with steady(url, queries) as load:
         time.sleep(BEFORE_S)
-        old.send_signal(signal.SIGKILL)
+        old[0].send_signal(signal.SIGKILL)
         time.sleep(LOAD_S - BEFORE_S)
     found = count(load.ended, right)
-    told(capsys, f"{name} killed", found)
+    told(capsys, f"{name} killed, {len(old)} replicas", found)
     nothing_wrong(found)
     assert set(found.by_index) == {run}
-    assert len(replicas({service.head.session}, name)) == 1
+    assert len(replicas({service.head.session}, name)) == len(old)
     assert right_answers(service.url, queries) == right[str(run)]
+    return found
 
 
 def test_a_swapped_index(
@@ -200,7 +240,7 @@ def spread(settings: dict[str, Any]) -> None:
     """Two replicas of each part, on two nodes; HTTP at the head alone."""
     settings["proxy_location"] = "HeadOnly"
     for deployment in settings["applications"][0]["deployments"]:
-        if deployment["name"] in {"Ingress", "Extract", "Encode", "Search"}:
+        if deployment["name"] in PARTS:
             deployment |= {"num_replicas": 2, "max_replicas_per_node": 1}
 
 
@@ -210,8 +250,8 @@ def test_a_killed_node(root: str, queries: list[Query], tmp_path: Path, capsys: 
         run = str(service.serves())
         right = {run: right_answers(service.url, queries)}
         check_against_the_index(Index.load(root, run), queries, right[run])
-        on_it = [n for n in ("Ingress", "Extract", "Encode", "Search") if replicas({node.pid}, n)]
-        assert len(on_it) == 4, on_it
+        on_it = [n for n in PARTS if replicas({node.pid}, n)]
+        assert len(on_it) == len(PARTS), on_it
         with steady(service.url, queries) as load:
             time.sleep(BEFORE_S)
             kill_session(node)

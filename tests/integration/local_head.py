@@ -1,5 +1,6 @@
 """A Ray head on this machine with its job server, as an operator would start it."""
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -63,6 +65,15 @@ class Head:
         """`serve deploy`, as an operator changes settings."""
         command = ["serve", "deploy", "--address", self.dashboard, str(config)]
         subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=120)
+
+    def doors(self) -> list[str]:
+        """Return where each replica of the ingress listens itself, beside Serve's proxy, on this machine."""
+        with urllib.request.urlopen(f"{self.dashboard}/api/serve/applications/", timeout=30) as answer:
+            groups = json.load(answer)["target_groups"]
+        targets = [t for g in groups if g["protocol"] == "HTTP" for t in g["targets"]]
+        return [
+            f"http://127.0.0.1:{t['port']}" for t in targets
+        ]  # the address told is the node's: nobody listens there
 
 
 @contextmanager
@@ -129,6 +140,15 @@ def local_node(cwd: Path, head: Head) -> Node:
     (agent,) = free_ports(1)  # on its fixed default port it would fail beside another Ray
     command += ["--object-store-memory=200000000", f"--dashboard-agent-listen-port={agent}"]
     return Node(_started(command, cwd))
+
+
+def set_apart(application: dict[str, Any]) -> None:
+    """Have an application of serve_config.yaml search in a deployment of its own."""
+    (ingress,) = [d for d in application["deployments"] if d["name"] == "Ingress"]
+    bounds = {"max_ongoing_requests": 64, "max_queued_requests": 128}
+    search = {"name": "Search", **bounds, "ray_actor_options": {"num_cpus": 0.2}}
+    application["deployments"].append({**search, "user_config": ingress.pop("user_config")})
+    application["args"]["search_apart"] = True
 
 
 @contextmanager

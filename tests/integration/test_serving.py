@@ -77,8 +77,8 @@ def write_config(path: Path, root: str, port: int, index_run: str | None = None)
     config["http_options"]["port"] = port
     (application,) = config["applications"]
     application["args"] |= {"root": root, "rate_limit": None, "api_keys": str(keys_file(path))}
-    (search,) = [d for d in application["deployments"] if d["name"] == "Search"]
-    search["user_config"]["index_run"] = index_run
+    (ingress,) = [d for d in application["deployments"] if d["name"] == "Ingress"]
+    ingress["user_config"]["index_run"] = index_run
     path.write_text(yaml.safe_dump(config))
 
 
@@ -252,9 +252,23 @@ def test_malformed_requests_are_refused_and_nothing_else_happens(service: Servic
     print(f"\nby status: {dict(sorted(found.statuses.items()))}\nMiB: {found.rss_mib}\nMiB a 50: {found.slopes(4)}")
     assert found.unexpected == []
     assert (after.hits, after.query_boxes) == (before.hits, before.query_boxes)
-    assert len({name for name in found.rss_mib if "Replica" in name}) == 6  # the same processes, before and after
+    assert len({name for name in found.rss_mib if "Replica" in name}) == 5  # the same processes, before and after
     grown = {name: values[-1] - values[len(values) // 2] for name, values in found.rss_mib.items()}
     assert count < 1_000 or max(grown.values()) < MOST_GROWN_MIB, grown
+
+
+def test_where_the_ingress_listens_itself_all_is_as_at_the_proxy(service: Service) -> None:
+    exam_id, png = next(iter(service.world.images.items()))
+    (door,) = service.head.doors()
+    assert door != service.url
+    steering = {"X-Request-Id": "abcdef-123", "X-Request-Timeout-Seconds": "0.000001"}
+    answer = httpx.get(f"{door}/readyz", headers=steering)
+    assert (answer.status_code, answer.headers.get_list("x-request-id")) == (200, ["abcdef-123"])
+    with Client(door, service.admin) as client:
+        found, wanted = (c.search(image=png, region=Region.DISTAL_ULNA) for c in (client, service.client))
+    assert (found.hits, found.query_boxes) == (wanted.hits, wanted.query_boxes)
+    sent = requests(60, 1, png, exam_id, service.admin)
+    assert attack(door, sent, lambda: replicas_mib(service.head.session)).unexpected == []
 
 
 def test_many_clients_get_the_answers_of_one(service: Service) -> None:

@@ -69,8 +69,8 @@ def write_config(path: Path, root: str, port: int, started_with: str, index_run:
     config["http_options"]["port"] = port
     (application,) = config["applications"]
     application["args"] |= {"root": root, "rate_limit": None, "index_run": started_with, "shards": SHARDS}
-    (search,) = [d for d in application["deployments"] if d["name"] == "Search"]
-    search["user_config"]["index_run"] = index_run
+    (ingress,) = [d for d in application["deployments"] if d["name"] == "Ingress"]
+    ingress["user_config"]["index_run"] = index_run
     application["deployments"] += [
         {"name": f"Shard{i}", "num_replicas": 1, "health_check_period_s": 1, "ray_actor_options": {"num_cpus": 0.2}}
         for i in range(SHARDS)

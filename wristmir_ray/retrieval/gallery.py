@@ -57,6 +57,9 @@ class Gallery(ABC):
         description: what binds its segments.
     """
 
+    is_local = True
+    """Whether its rows are in this process, so that no other machine is asked."""
+
     def __init__(self, run: storage.Manifest, description: Description) -> None:
         self.run = run
         self.description = description

@@ -39,6 +39,8 @@ class Scattered(Gallery):
         ask: asks several shards at once, and blocks until all have answered.
     """
 
+    is_local = False
+
     def __init__(self, run: storage.Manifest, description: Description, cut: Cut, ask: Ask) -> None:
         super().__init__(run, description)
         self.cut = cut

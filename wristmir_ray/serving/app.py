@@ -4,12 +4,16 @@
                                     an archive that does not store every region:  Search --> Bones --> Look --> Encode
                                     an archive that is larger than one node's memory:  Search --> Shard0, Shard1, ...
 
+Search is an object of the Ingress's own process (`SearchingIngress`): a call between processes costs several searches.
+With `search_apart` it is a deployment.
+
 The parts give a `Problem` back as a value; the ingress raises it for its HTTP face.
 """
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
@@ -21,14 +25,15 @@ from wristmir_ray.anatomy import Region
 from wristmir_ray.config import LogConfig
 from wristmir_ray.serving import api
 from wristmir_ray.serving.access import keys_of
-from wristmir_ray.serving.calls import value
+from wristmir_ray.serving.calls import Near, value
 from wristmir_ray.serving.config import BatchSettings, BonesSettings, SearchSettings, ServeArgs
 from wristmir_ray.serving.deployments import Encode, Extract, Search
 from wristmir_ray.serving.http import create_http
 from wristmir_ray.serving.images import Image, Images
-from wristmir_ray.serving.lineage import preflight
+from wristmir_ray.serving.lineage import Pins, preflight
 from wristmir_ray.serving.onthefly.parts import Bones, Look
 from wristmir_ray.serving.problems import ProblemError
+from wristmir_ray.serving.routing import fewest_calls
 from wristmir_ray.serving.service import Query, Sighting
 from wristmir_ray.serving.shard import Shard, shares_of
 
@@ -45,16 +50,21 @@ def build_app(args: ServeArgs) -> serve.Application:
     """
     pins = preflight(args)
     keys_of(args.api_keys)
-    extract = serve.deployment(Extract).bind(args, pins)
-    encode = serve.deployment(Encode, user_config=BatchSettings().model_dump()).bind(args, pins)
-    look = serve.deployment(Look).bind(args, pins, encode)
+    long = {"request_router_config": fewest_calls()}
+    extract = serve.deployment(Extract, **long).bind(args, pins)
+    encode = serve.deployment(Encode, user_config=BatchSettings().model_dump(), **long).bind(args, pins)
+    look = serve.deployment(Look, **long).bind(args, pins, encode)
     bones = serve.deployment(Bones, user_config=BonesSettings().model_dump()).bind(args, pins, look)
     shards = [
         serve.deployment(Shard, name=f"Shard{i}", max_ongoing_requests=64, max_queued_requests=128).bind(args, share)
         for i, share in enumerate(shares_of(args, pins.lineage.index))
     ]
-    search = serve.deployment(Search, user_config=SearchSettings().model_dump()).bind(args, pins, bones, look, *shards)
     images = serve.deployment(Images).bind(args, pins)
+    settings = SearchSettings().model_dump()
+    if not args.search_apart:
+        ingress = serve.deployment(serve.ingress()(SearchingIngress), name="Ingress", user_config=settings)
+        return ingress.bind(args, pins, extract, encode, bones, images, look, *shards)
+    search = serve.deployment(Search, user_config=settings).bind(args, pins, bones, look, *shards)
     return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(args, extract, encode, search, bones, images)
 
 
@@ -66,7 +76,7 @@ class Ingress:
         args: ServeArgs,
         extract: DeploymentHandle,
         encode: DeploymentHandle,
-        search: DeploymentHandle,
+        search: DeploymentHandle | Near,
         bones: DeploymentHandle,
         images: DeploymentHandle,
     ) -> None:
@@ -119,3 +129,25 @@ class Ingress:
             value(self._bones.figures.remote(), dict, READY_TIMEOUT_S),
         )
         return api.Readiness(ready=True, lineage=summary.lineage)
+
+
+class SearchingIngress(Ingress):
+    """The ingress with Search in its own process; `user_config` is Search's."""
+
+    def __init__(
+        self,
+        args: ServeArgs,
+        pins: Pins,
+        extract: DeploymentHandle,
+        encode: DeploymentHandle,
+        bones: DeploymentHandle,
+        images: DeploymentHandle,
+        look: DeploymentHandle,
+        *shards: DeploymentHandle,
+    ) -> None:
+        self._near = Search(args, pins, bones, look, *shards)
+        super().__init__(args, extract, encode, Near(self._near), bones, images)
+
+    async def reconfigure(self, settings: dict[str, Any]) -> None:
+        """Apply `user_config` (`SearchSettings`)."""
+        await self._near.reconfigure(settings)

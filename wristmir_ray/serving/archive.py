@@ -20,6 +20,8 @@ from wristmir_ray.serving.service import Query, pixel_box
 from wristmir_ray.storage import KeyedReader
 
 DEFAULT_KNOWN = SearchSettings().known_rows
+SHORT = 16_000_000
+"""Numbers a region up to which a search is short: two milliseconds, about what it takes to write its answer."""
 
 
 class Archive:
@@ -40,6 +42,8 @@ class Archive:
         self._crops = crops
         self.pins = pins
         self.known = known or Known(index, DEFAULT_KNOWN)
+        self.is_short = index.is_local and len(index) * index.dim <= SHORT
+        """Whether a search stays on the event loop: with a thread for it, each costs a quarter more."""
 
     @classmethod
     def load(

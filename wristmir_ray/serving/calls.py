@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from grpc.aio import AioRpcError
@@ -67,6 +68,20 @@ async def hold(shards: Sequence[Any], shares: Sequence[Share], timeout_s: float)
                 raise ProblemError(held)
 
     await asyncio.gather(*(one(*pair) for pair in zip(shards, shares, strict=True)))
+
+
+class Near:
+    """A part in this process, asked as a handle asks one in another: `near.search.remote(query)`.
+
+    Args:
+        part: whose methods are asked.
+    """
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def __getattr__(self, method: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=getattr(self._part, method))
 
 
 class Scatter:

@@ -5,7 +5,9 @@ with Client("http://127.0.0.1:8000") as client:
     for hit in answer.hits: ...
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import cycle, islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +28,8 @@ from wristmir_ray.serving.api import (
 )
 
 _ARCHIVES = TypeAdapter(list[ArchiveSummary])
+_AWAY = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
+"""Who listens there is gone: another address may be asked, since no request changes anything."""
 _NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -44,17 +48,23 @@ class Client:
     """Talks to one service.
 
     Args:
-        url: where it listens.
+        url: where it listens; of several addresses each is asked in turn, the next one where one is away.
         key: an API key, where it asks for one.
         timeout_s: of one request.
         transport: instead of the network (tests).
     """
 
     def __init__(
-        self, url: str, key: str | None = None, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None
+        self,
+        url: str | Sequence[str],
+        key: str | None = None,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, headers=headers)
+        urls = [url] if isinstance(url, str) else url
+        self._doors = [httpx.Client(base_url=u, timeout=timeout_s, transport=transport, headers=headers) for u in urls]
+        self._turns = cycle(range(len(urls)))
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +74,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        for http in self._doors:
+            http.close()
 
     def search(
         self,
@@ -110,13 +121,16 @@ class Client:
         """
         lines = b"".join(q.model_dump_json(exclude_none=True).encode() + b"\n" for q in queries)
         more: dict[str, Any] = {} if timeout_s is None else {"timeout": timeout_s}
-        with self._http.stream("POST", "/v1/batch-search", content=lines, headers=_NDJSON, **more) as answer:
+        answer = self._begin("POST", "/v1/batch-search", content=lines, headers=_NDJSON, **more)
+        try:
             if not answer.is_success:
                 answer.read()
                 raise ServiceError(_problem(answer))
             for line in answer.iter_lines():
                 if line:
                     yield BatchAnswer.model_validate_json(line)
+        finally:
+            answer.close()
 
     def archives(self) -> list[ArchiveSummary]:
         """Return what can be searched."""
@@ -149,10 +163,23 @@ class Client:
         return Readiness.model_validate_json(self._send("GET", "/readyz"))
 
     def _send(self, method: str, path: str, **more: Any) -> bytes:
-        answer = self._http.request(method, path, **more)
+        answer = self._begin(method, path, **more)
+        try:
+            answer.read()
+        finally:
+            answer.close()
         if answer.is_success:
             return answer.content
         raise ServiceError(_problem(answer))
+
+    def _begin(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Send a request to whoever is there, and return its answer from the first byte on."""
+        first = next(self._turns)
+        *others, last = islice(cycle(self._doors), first, first + len(self._doors))
+        for http in others:
+            with suppress(*_AWAY):
+                return http.send(http.build_request(method, path, **more), stream=True)
+        return last.send(last.build_request(method, path, **more), stream=True)
 
 
 def _problem(answer: httpx.Response) -> Problem:

@@ -31,12 +31,17 @@ class ServeArgs(Section):
     rate_limit: RateLimit | None = Field(
         RateLimit(), description="of one caller, by key or else by address; null = none"
     )
+    search_apart: bool = Field(
+        False,
+        description="search in a deployment Search, with resources and replicas of its own, instead of in the process "
+        "of each Ingress",
+    )
     shards: int = Field(
         1,
         ge=1,
         le=256,
         description="deployments Shard0, Shard1, ... among which the index is cut, each of which holds its rows alone; "
-        "1: Search holds them all",
+        "1: whoever searches holds them all",
     )
     deadline_s: float = Field(
         10.0,
@@ -67,7 +72,7 @@ class BatchSettings(Section):
 
 
 class SearchSettings(Section):
-    """`user_config` of Search; a change swaps the index without a failed request."""
+    """`user_config` of Ingress, or of Search where it stands apart; a change swaps the index, no request fails."""
 
     index_run: str | None = Field(None, description="run of the index; default the one the application started with")
     known_rows: int = Field(
@@ -80,8 +85,8 @@ class SearchSettings(Section):
 class BonesSettings(Section):
     """`user_config` of Bones; changes apply to the running replica."""
 
-    batch_rows: int = Field(8, ge=1, description="exams that Look is given at once")
-    at_once: int = Field(8, ge=1, description="such batches under way: two a replica of Look keep it busy")
+    batch_rows: int = Field(16, ge=1, description="exams that Look is given at once")
+    at_once: int = Field(4, ge=1, description="such batches under way: two a replica of Look keep it busy")
     retry_after_s: float = Field(300.0, ge=0, description="for so long an image that cannot be used is not tried again")
     cache_gib: float = Field(
         1.0, gt=0, description="of computed regions, in memory and at `cache`; the oldest go first"

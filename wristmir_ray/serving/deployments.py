@@ -18,7 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from wristmir_ray import log, storage
 from wristmir_ray.anatomy import Region
 from wristmir_ray.config import LogConfig
-from wristmir_ray.imaging.crop import decode_png
+from wristmir_ray.imaging.crop import decode_png, encode_png
 from wristmir_ray.models.encoder import load_encoder
 from wristmir_ray.retrieval.cut import Cut
 from wristmir_ray.retrieval.gallery import Gallery
@@ -50,6 +50,8 @@ class Extract:
 
     def __init__(self, args: ServeArgs, pins: Pins) -> None:
         self._extract = load_extractor(args, pins)
+        noise = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
+        self._extract(encode_png(noise))  # what its libraries do but once, before anyone waits for it
 
     async def extract(self, image: bytes) -> Sighting | api.Problem:
         """Return the regions found in an upload."""
@@ -65,6 +67,7 @@ class Encode:
 
     def __init__(self, args: ServeArgs, pins: Pins) -> None:
         self._encoder = load_encoder(args.root, pins.lineage.encoder)
+        self._encoder.encode_images([np.zeros((224, 224), np.uint8)])
 
     def reconfigure(self, settings: dict[str, Any]) -> None:
         """Apply `user_config`: how long a batch waits for company, and how large it grows."""

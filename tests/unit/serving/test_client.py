@@ -99,6 +99,26 @@ def test_an_answer_of_a_proxy_is_a_problem_too() -> None:
     assert caught.value.problem.status == 429
 
 
+def test_of_several_addresses_each_is_asked_and_one_that_is_away_is_passed_over(client: Client) -> None:
+    asked: list[str] = []
+    away = {"b"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        if request.url.host in away:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, content=b"png")
+
+    with Client(["http://a", "http://b", "http://c"], transport=httpx.MockTransport(answer)) as several:
+        for _ in range(3):
+            assert several.crop(EXAM, Region.WRIST) == b"png"
+        assert asked == ["a", "b", "c", "c"]
+        away |= {"a", "c"}
+        with pytest.raises(httpx.ConnectError):
+            several.crop(EXAM, Region.WRIST)
+    assert asked[4:] == ["a", "b", "c"]
+
+
 def test_importing_it_is_light() -> None:
     """An integrator's program loads httpx and pydantic, not the pipeline."""
     heavy = ("torch", "ray", "numpy", "pyarrow", "cv2", "fastapi")

@@ -6,6 +6,7 @@ from typing import Any
 
 from wristmir_ray.retrieval import partial
 from wristmir_ray.retrieval.partial import Compute, Partial, Progress
+from wristmir_ray.retrieval.query import SearchRequest
 from wristmir_ray.retrieval.unstored import State
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.archive import Archive
@@ -37,17 +38,23 @@ async def answer(
             return problems.stale_token()
         query = Query(claim.parameters, claim.vectors, claim.exam_id, boxes=claim.boxes, seconds=query.seconds)
     until = time.monotonic() + (seconds if query.seconds is None else query.seconds)
-    request = await asyncio.to_thread(archive.request, query)
-    if isinstance(request, api.Problem):
+    request = _stored(archive, query) if archive.is_short else await asyncio.to_thread(_stored, archive, query)
+    if not isinstance(request, SearchRequest):
         return request
-    if not partial.is_computed(archive.index, request):
-        return archive.answer(query.parameters, await asyncio.to_thread(archive.index.search, request))
     left = max(0.0, until - time.monotonic())
     left -= min(RESERVE_S, RESERVE_SHARE * left)
     before = claim.progress if claim else None
     found = await partial.search(archive.index, archive.known, request, compute, left, before)
     told = archive.answer(query.parameters, found.answer, found.states)
     return told if found.answer.fallback else told.model_copy(update=_progress(archive, query, found, secret))
+
+
+def _stored(archive: Archive, query: Query) -> api.SearchAnswer | api.Problem | SearchRequest:
+    """Return the answer of an index that stores what is asked for, or else the request."""
+    request = archive.request(query)
+    if isinstance(request, api.Problem) or partial.is_computed(archive.index, request):
+        return request
+    return archive.answer(query.parameters, archive.index.search(request))
 
 
 def _progress(archive: Archive, query: Query, found: Partial, secret: bytes) -> dict[str, Any]:
