@@ -44,6 +44,7 @@ def make_world(demo: Any, root: str) -> World:
     from wristmir_ray.ingest.pipeline import run as ingest
     from wristmir_ray.preprocess.config import PreprocessConfig
     from wristmir_ray.preprocess.pipeline import run as preprocess
+    from wristmir_ray.raydata import disconnect
     from wristmir_ray.retrieval.config import RetrievalConfig
     from wristmir_ray.retrieval.pipeline import run as index
 
@@ -59,6 +60,7 @@ def make_world(demo: Any, root: str) -> World:
         index(load_config(RetrievalConfig, [*quiet, "--regions", regions], jobs / "build_index.yaml")).runs["index"]
         for regions in ('["distal_radius", "distal_ulna", "ulnar_styloid"]', "[]")
     ]
+    disconnect()  # the jobs' own Ray, which would go on beside the service
     return World(root, *runs)
 
 

@@ -187,7 +187,7 @@ def right_answers(url: str, queries: Sequence[Query], key: str = "") -> list[Any
     async def ask() -> None:
         async with _session(key) as session:
             for n in range(len(queries)):
-                await _one(session, url, queries, n, load)
+                await _one(session, [url], queries, n, load)
 
     asyncio.run(ask())
     assert {e.status for e in load.ended} == {200}, [e for e in load.ended if e.status != 200][:1]

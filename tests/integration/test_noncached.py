@@ -87,7 +87,7 @@ def client(archive: Archive, folder: Path) -> Iterator[Client]:
 
 
 def figures(client: Client) -> dict[str, float]:
-    text = httpx.get(f"{client._http.base_url}/metrics").text
+    text = httpx.get(f"{client._doors[0].base_url}/metrics").text
     lines = (line for line in text.splitlines() if line.startswith("wristmir_computed_regions{"))
     return {line.split('"')[1]: float(line.split()[-1]) for line in lines}
 

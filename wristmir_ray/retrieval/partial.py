@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from wristmir_ray.search.merge import Mode, Part, Ranked, rank
 
 Compute = Callable[[Sequence[Source], Region, float], Awaitable[Sequence[Found | None]]]
 """(sources, region, seconds) -> what came of each within that time; None: nothing yet."""
+Aside = Callable[..., Awaitable[Any]]
+"""(function, *arguments) -> what it returns."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Progress:
 
     def count(self, *states: State) -> int:
         """Return how many candidates are in one of these states."""
-        return int(np.isin(self.states, states).sum())
+        return int(np.bincount(self.states, minlength=len(State))[list(states)].sum())
 
     @property
     def coverage(self) -> float:
@@ -66,6 +69,7 @@ async def search(
     compute: Compute,
     seconds: float,
     before: Progress | None = None,
+    aside: Aside = asyncio.to_thread,
 ) -> Partial:
     """Return the best answer that can be had in time.
 
@@ -76,32 +80,34 @@ async def search(
         compute: gives what is not known.
         seconds: until when; what is in the pool then and not computed stays pending.
         before: of an earlier answer to the same request over the same index: what it had settled stays settled.
+        aside: does what takes long; default: in a thread.
 
     Raises:
         KeyError, ValueError: as `Gallery.search`; ValueError: `before` is of another pool.
     """
     until = time.monotonic() + seconds
     if request.exam_id is not None and request.own is None:
-        request = replace(request, own=await asyncio.to_thread(_holding, index, request.exam_id))
+        request = replace(request, own=await aside(_holding, index, request.exam_id))
     started = time.monotonic()
-    request, own, beside = await _own_region(index, known, request, compute, until, before)
+    request, own, beside = await _own_region(index, known, request, compute, until, before, aside)
     if own not in {State.COMPARED, State.PENDING}:
-        answer = await asyncio.to_thread(index.search, request)
+        answer = await aside(index.search, request)
         if own is not State.NO_REGION:
             answer = replace(answer, fallback=f"query_{own.name.lower()}")
         return Partial(answer, [State.NO_REGION] * len(answer.hits), _nothing())
     waited_s = time.monotonic() - started
-    pool = await asyncio.to_thread(_Pool, index, known, request, own, before)
+    pool = await aside(_Pool, index, known, request, own, before)
     if beside is not None and own is State.COMPARED:
         pool.settle(*beside)
     missing, started = pool.missing(), time.monotonic()
     if len(missing) and beside is None and own is State.COMPARED and until > started:
-        sources = await asyncio.to_thread(index.sources, pool.part.places[missing])
+        sources = await aside(index.sources, pool.part.places[missing])
         found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
         known.add(request.region, pool.part.places[missing], found)
         pool.settle(missing, found)
     waited_s += time.monotonic() - started
-    return await asyncio.to_thread(pool.answer, 1e3 * waited_s)
+    answered: Partial = await aside(pool.answer, 1e3 * waited_s)
+    return answered
 
 
 _Beside = tuple[np.ndarray, Sequence[Found | None]]
@@ -109,29 +115,41 @@ _Beside = tuple[np.ndarray, Sequence[Found | None]]
 
 
 async def _own_region(
-    index: Gallery, known: Known, request: SearchRequest, compute: Compute, until: float, before: Progress | None
+    index: Gallery,
+    known: Known,
+    request: SearchRequest,
+    compute: Compute,
+    until: float,
+    before: Progress | None,
+    aside: Aside,
 ) -> tuple[SearchRequest, State, _Beside | None]:
     """Return the request with its region's vector, what has become of that, and what was computed beside it."""
     if request.own is None or request.region in request.vectors:
         return request, State.COMPARED, None
     found, beside = known.found(request.region, request.own.place), None
     if found is None:
-        found, beside = await _own_and_pool(index, known, request, compute, until, before)
+        found, beside = await _own_and_pool(index, known, request, compute, until, before, aside)
     if found is None or found.vector is None:
         return request, State.PENDING if found is None else found.state, beside
     return replace(request, vectors={request.region: found.vector}), State.COMPARED, beside
 
 
 async def _own_and_pool(
-    index: Gallery, known: Known, request: SearchRequest, compute: Compute, until: float, before: Progress | None
+    index: Gallery,
+    known: Known,
+    request: SearchRequest,
+    compute: Compute,
+    until: float,
+    before: Progress | None,
+    aside: Aside,
 ) -> tuple[Found | None, _Beside]:
     """Compute an exam's own region and, at the same time, those of its pool, which hangs on its wrist alone."""
     assert request.own is not None
-    pool = await asyncio.to_thread(_Pool, index, known, request, State.PENDING, before)
+    pool = await aside(_Pool, index, known, request, State.PENDING, before)
     missing = pool.missing()
     missing = missing[known.lacks(request.region, pool.part.places[missing])]
     at = np.concatenate([np.array([request.own.place], np.int64), pool.part.places[missing]])
-    sources = await asyncio.to_thread(index.sources, at)
+    sources = await aside(index.sources, at)
     found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
     known.add(request.region, at, found)
     return found[0], (missing, found[1:])
