@@ -5,8 +5,7 @@ An archive of 20,000 made-up exams that stores all; queries are exams of it, so 
 listens itself; `proxy` the same service, asked through Serve's proxy; `apart` the same with the search in a deployment
 of its own; `default` as `proxy`, with Ray's own switches. `peer` is `httppeer`, as many processes as cores, one thread
 each. All write an access log and answer with the same hits and the same JSON (this is checked), and one load generator
-asks all, in a process of its own that is not counted.
-
+asks all, in a process of its own, not counted. `apart` and `default` are measured some minutes after the peer.
 CPU is user + system time of all processes of a service: for ours of raylet, GCS, dashboard and agents, Serve's
 controller and proxy, every replica and `serve run`. What they take while nobody asks is stated as `idle` (cores) and is
 in `ratio`, the worst of the three loads; `net_ratio` is without it. Rounds of ours, proxy and peer alternate: the
@@ -71,6 +70,7 @@ def measure() -> dict[str, Any]:
                 assert _alike(_answers(door.url, ids[:20]), _answers(peer.url, ids[:20])), "not the same answers"
             with _ours(root, folder, peer, apart=True) as (door, _):
                 figures |= _figures(folder, {"apart": door})
+                assert _alike(_answers(door.url, ids[:20]), _answers(peer.url, ids[:20])), "not the same answers"
             with _ours(root, folder, peer, RAYS_OWN) as (_, proxy):
                 figures |= _figures(folder, {"default": proxy})
     return _result(figures, bare)

@@ -52,7 +52,7 @@ def compare(world: World, folder: Path, pools: tuple[int, ...] = tuple(PAPER_S))
     exams = _apart(index, _with_bones(Index.load(world.root, world.full)), first)
     exam = exams[0]
     with served(world, folder) as service:
-        _start_up(service, exam, _outside(index, exam, last))
+        _start_up(service, exam, _outside(index, {exam: last, **dict.fromkeys(exams[1:], first)}))
         cold, warm, found = {}, {}, {}
         for pool, region in regions.items():
             asks = [{"exam_id": e, "region": region, "pool": pool} for e in (exams if pool == first else [exam])]
@@ -120,9 +120,9 @@ def _pool(index: Any, exam: str, pool: int) -> list[str]:
     return [hit.exam_id for hit in found.hits]
 
 
-def _outside(index: Any, exam: str, pool: int) -> list[str]:
-    """Return exams that no search to come has in its pool."""
-    inside = {exam, *_pool(index, exam, pool)}
+def _outside(index: Any, pools: dict[str, int]) -> list[str]:
+    """Return exams that no search to come has in its pool, by its exam and its size."""
+    inside = set(pools) | {e for exam, pool in pools.items() for e in _pool(index, exam, pool)}
     return [e for e in index.exams["exam_id"].to_pylist() if e not in inside][:16]
 
 

@@ -12,21 +12,22 @@ from wristmir_ray.imaging.radiograph import Header, Radiograph
 __all__ = ["Header", "Radiograph", "decode"]
 
 
-def decode(data: bytes, config: DecodeConfig, pixel_id: str | None = None) -> Radiograph:
+def decode(data: bytes, config: DecodeConfig, pixel_id: str | None = None, header: bool = True) -> Radiograph:
     """Return the radiograph stored in `data`: a DICOM object, a PNG or a JPEG.
 
     Args:
         data: a whole file.
         config: limits, window percentiles, what counts as a wrist radiograph.
-        pixel_id: of the pixels that must be in it, where they are known. What a DICOM header says was checked with
-            them then: it is not read again, and the radiograph has none.
+        pixel_id: of the pixels that must be in it, where they are known.
+        header: whether a DICOM header's words are read and checked; without, the radiograph has none. For pixels that
+            are known, and were accepted with these settings.
 
     Raises:
         Reject: empty_file, unknown_format, corrupt_image, no_pixels, unsupported_encoding,
             colour_image, multi_frame, image_too_large, image_too_small, no_contrast,
             not_radiograph, not_wrist, source_changed. The message holds no header text.
     """
-    image = _decode(data, config, read_header=pixel_id is None)
+    image = _decode(data, config, header)
     if pixel_id is not None and image.pixel_id != pixel_id:
         raise Reject(ErrorCode.SOURCE_CHANGED, "another image than the one that was ingested: run ingest again")
     return image

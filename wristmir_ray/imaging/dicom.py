@@ -100,10 +100,8 @@ def _check_deflated(data: bytes, config: DecodeConfig) -> None:
 def _decode(ds: Dataset, cut: bool, config: DecodeConfig, read_header: bool) -> Radiograph:
     if cut and not any(name in ds for name in _PIXELS):
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the file ends before its image")
-    _check_content(ds)
     header = header_of(ds) if read_header else None
-    if header:
-        _check_header(header, config)
+    _check_content(ds, header, config)
     rows, cols = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
     if not rows or not cols:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "the header declares no image size")
@@ -117,18 +115,14 @@ def _decode(ds: Dataset, cut: bool, config: DecodeConfig, read_header: bool) -> 
     return Radiograph(gray, rows, cols, bits, "dicom", stored, header)
 
 
-def _check_header(header: Header, config: DecodeConfig) -> None:
-    """Reject what the header says to be no radiograph of a wrist."""
-    if header.modality and header.modality.upper() not in config.modalities:
-        raise Reject(ErrorCode.NOT_RADIOGRAPH, "the header names a modality that makes no radiograph")
-    if not shows_wrist(header.body_part, config):
-        raise Reject(ErrorCode.NOT_WRIST, "the header names another body part")
-
-
-def _check_content(ds: Dataset) -> None:
-    """Reject what is no single grey image."""
+def _check_content(ds: Dataset, header: Header | None, config: DecodeConfig) -> None:
+    """Reject what is no single grey radiograph of a wrist, by the header alone; without one, what is no grey image."""
     if not any(name in ds for name in _PIXELS):
         raise Reject(ErrorCode.NO_PIXELS, "a DICOM object without an image")
+    if header and header.modality and header.modality.upper() not in config.modalities:
+        raise Reject(ErrorCode.NOT_RADIOGRAPH, "the header names a modality that makes no radiograph")
+    if header and not shows_wrist(header.body_part, config):
+        raise Reject(ErrorCode.NOT_WRIST, "the header names another body part")
     if int(text(ds, "NumberOfFrames") or 1) > 1:
         raise Reject(ErrorCode.MULTI_FRAME, "more than one frame")
     samples, photometric = int(ds.get("SamplesPerPixel") or 1), text(ds, "PhotometricInterpretation")

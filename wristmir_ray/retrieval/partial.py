@@ -91,16 +91,13 @@ async def search(
     started = time.monotonic()
     request, own, beside = await _own_region(index, known, request, compute, until, before, aside)
     if own not in {State.COMPARED, State.PENDING}:
-        answer = await aside(index.search, request)
-        if own is not State.NO_REGION:
-            answer = replace(answer, fallback=f"query_{own.name.lower()}")
-        return Partial(answer, [State.NO_REGION] * len(answer.hits), _nothing())
+        return _by_wrists_alone(await aside(index.search, request), own)
     waited_s = time.monotonic() - started
     pool = await aside(_Pool, index, known, request, own, before)
     if beside is not None and own is State.COMPARED:
         pool.settle(*beside)
     missing, started = pool.missing(), time.monotonic()
-    if len(missing) and beside is None and own is State.COMPARED and until > started:
+    if len(missing) and own is State.COMPARED and until > started:
         sources = await aside(index.sources, pool.part.places[missing])
         found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
         known.add(request.region, pool.part.places[missing], found)
@@ -108,6 +105,13 @@ async def search(
     waited_s += time.monotonic() - started
     answered: Partial = await aside(pool.answer, 1e3 * waited_s)
     return answered
+
+
+def _by_wrists_alone(answer: SearchAnswer, own: State) -> Partial:
+    """Return the answer for a query that has no such region, or whose image cannot be used."""
+    if own is not State.NO_REGION:
+        answer = replace(answer, fallback=f"query_{own.name.lower()}")
+    return Partial(answer, [State.NO_REGION] * len(answer.hits), _nothing())
 
 
 _Beside = tuple[np.ndarray, Sequence[Found | None]]
@@ -150,9 +154,21 @@ async def _own_and_pool(
     missing = missing[known.lacks(request.region, pool.part.places[missing])]
     at = np.concatenate([np.array([request.own.place], np.int64), pool.part.places[missing]])
     sources = await aside(index.sources, at)
-    found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
-    known.add(request.region, at, found)
-    return found[0], (missing, found[1:])
+    left = max(0.0, until - time.monotonic())
+    first = asyncio.ensure_future(compute(sources[:1], request.region, left))
+    rest = asyncio.ensure_future(compute(sources[1:], request.region, left)) if len(missing) else None
+    try:
+        (own,) = await first
+        known.add(request.region, at[:1], [own])
+        if rest is None or (own is not None and own.vector is None):  # then there is nothing to compare a pool with
+            return own, (missing[:0], [])
+        found = await rest
+        known.add(request.region, at[1:], found)
+    finally:
+        first.cancel()
+        if rest is not None:
+            rest.cancel()
+    return own, (missing, found)
 
 
 class _Pool:

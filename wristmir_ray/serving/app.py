@@ -50,10 +50,10 @@ def build_app(args: ServeArgs) -> serve.Application:
     """
     pins = preflight(args)
     keys_of(args.api_keys)
-    long = {"request_router_config": fewest_calls()}
-    extract = serve.deployment(Extract, **long).bind(args, pins)
-    encode = serve.deployment(Encode, user_config=BatchSettings().model_dump(), **long).bind(args, pins)
-    look = serve.deployment(Look, **long).bind(args, pins, encode)
+    counted = {"request_router_config": fewest_calls()}
+    extract = serve.deployment(Extract, **counted).bind(args, pins)
+    encode = serve.deployment(Encode, user_config=BatchSettings().model_dump(), **counted).bind(args, pins)
+    look = serve.deployment(Look, **counted).bind(args, pins, encode)
     bones = serve.deployment(Bones, user_config=BonesSettings().model_dump()).bind(args, pins, look)
     shards = [
         serve.deployment(Shard, name=f"Shard{i}", max_ongoing_requests=64, max_queued_requests=128).bind(args, share)

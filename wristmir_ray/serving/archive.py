@@ -1,7 +1,8 @@
 """One generation of the archive: an index, the crops behind it, and their words over HTTP."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,10 @@ from wristmir_ray.storage import KeyedReader
 DEFAULT_KNOWN = SearchSettings().known_rows
 SHORT = 16_000_000
 """Numbers a region up to which a search is short: two milliseconds, about what it takes to write its answer."""
+SHORT_HITS, SHORT_POOL = 100, 1_000
+"""Up to which so is what becomes of its candidates."""
+
+T = TypeVar("T")
 
 
 class Archive:
@@ -42,8 +47,8 @@ class Archive:
         self._crops = crops
         self.pins = pins
         self.known = known or Known(index, DEFAULT_KNOWN)
-        self.is_short = index.is_local and len(index) * index.dim <= SHORT
-        """Whether a search stays on the event loop: with a thread for it, each costs a quarter more."""
+        self._is_short = index.is_local and len(index) * index.dim <= SHORT
+        self._turns = asyncio.Lock()
 
     @classmethod
     def load(
@@ -71,6 +76,16 @@ class Archive:
         index.check_encoder(started_with.encoder_digest)
         crops = KeyedReader(args.root, CROPS, pins.crops) if len(index.stored) == len(Region) else None
         return cls(args.name, index, crops, pins, Known(index, settings.known_rows))
+
+    def is_short(self, asked: api.SearchParameters) -> bool:
+        """Return whether a search may stay on the event loop: with a thread for it, it costs a quarter more."""
+        return self._is_short and asked.k <= SHORT_HITS and asked.pool <= SHORT_POOL
+
+    async def here(self, work: Callable[..., T], *args: Any) -> T:
+        """Do what is short on the event loop, one such thing a turn of it: others have theirs in between."""
+        async with self._turns:
+            await asyncio.sleep(0)
+            return work(*args)
 
     def search(self, query: Query) -> api.SearchAnswer | api.Problem:
         """Return the hits of one query over what the index stores; a problem where it cannot be asked."""

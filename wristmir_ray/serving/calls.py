@@ -1,7 +1,9 @@
 """Calls from one part of the service's graph to others: how long they are waited for, and what becomes of failures."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -12,6 +14,8 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from wristmir_ray.retrieval.cut import Share
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.problems import ProblemError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -32,7 +36,7 @@ async def value(response: Awaitable[Any], kind: type[T], timeout_s: float = PART
         async with asyncio.timeout(timeout_s) as waited:
             found = await response
     except BackPressureError:
-        raise ProblemError(problems.unavailable("busy", "too many requests wait; try again in a second")) from None
+        raise ProblemError(busy()) from None
     except TimeoutError as e:
         if not waited.expired():  # the part's own
             raise ProblemError(problems.internal()) from e
@@ -42,12 +46,18 @@ async def value(response: Awaitable[Any], kind: type[T], timeout_s: float = PART
             raise ProblemError(problems.internal()) from e
         raise ProblemError(problems.unavailable("part_failed", "a part of the service did not answer")) from e
     except Exception as e:
+        logger.exception("a part failed")  # of one in this process nobody else tells
         raise ProblemError(problems.internal()) from e
     if isinstance(found, api.Problem):
         raise ProblemError(found)
     if not isinstance(found, kind):
         raise TypeError(f"a part answered with {type(found).__name__} instead of {kind.__name__}")
     return found
+
+
+def busy() -> api.Problem:
+    """Return what is said where a part has too much to do."""
+    return problems.unavailable("busy", "too many requests wait; try again in a second")
 
 
 async def told(work: Awaitable[T]) -> T | api.Problem:
@@ -75,13 +85,25 @@ class Near:
 
     Args:
         part: whose methods are asked.
+        most: calls under way; what comes beyond is refused (503), as a replica's full queue does.
     """
 
-    def __init__(self, part: Any) -> None:
+    def __init__(self, part: Any, most: int = 192) -> None:
         self._part = part
+        self._most = most
+        self._under_way = 0
 
     def __getattr__(self, method: str) -> SimpleNamespace:
-        return SimpleNamespace(remote=getattr(self._part, method))
+        return SimpleNamespace(remote=partial(self._ask, getattr(self._part, method)))
+
+    async def _ask(self, work: Callable[..., Awaitable[T]], *args: Any) -> T | api.Problem:
+        if self._under_way >= self._most:
+            return busy()
+        self._under_way += 1
+        try:
+            return await work(*args)
+        finally:
+            self._under_way -= 1
 
 
 class Scatter:

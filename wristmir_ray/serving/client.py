@@ -30,6 +30,7 @@ from wristmir_ray.serving.api import (
 _ARCHIVES = TypeAdapter(list[ArchiveSummary])
 _AWAY = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 """Who listens there is gone: another address may be asked, since no request changes anything."""
+CONNECT_S = 3.0
 _NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -48,7 +49,8 @@ class Client:
     """Talks to one service.
 
     Args:
-        url: where it listens; of several addresses each is asked in turn, the next one where one is away.
+        url: where it listens; of several addresses each is asked in turn, and the next one where nobody listens or
+            the connection ends before the answer. One that says nothing at all takes `timeout_s`.
         key: an API key, where it asks for one.
         timeout_s: of one request.
         transport: instead of the network (tests).
@@ -62,8 +64,11 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        urls = [url] if isinstance(url, str) else url
-        self._doors = [httpx.Client(base_url=u, timeout=timeout_s, transport=transport, headers=headers) for u in urls]
+        urls = [url] if isinstance(url, str) else list(url)
+        if not urls:
+            raise ValueError("a client needs the address of a service")
+        wait = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
+        self._doors = [httpx.Client(base_url=u, timeout=wait, transport=transport, headers=headers) for u in urls]
         self._turns = cycle(range(len(urls)))
 
     def __enter__(self) -> Self:
@@ -121,7 +126,7 @@ class Client:
         """
         lines = b"".join(q.model_dump_json(exclude_none=True).encode() + b"\n" for q in queries)
         more: dict[str, Any] = {} if timeout_s is None else {"timeout": timeout_s}
-        answer = self._begin("POST", "/v1/batch-search", content=lines, headers=_NDJSON, **more)
+        answer = self._answer("POST", "/v1/batch-search", False, content=lines, headers=_NDJSON, **more)
         try:
             if not answer.is_success:
                 answer.read()
@@ -163,23 +168,19 @@ class Client:
         return Readiness.model_validate_json(self._send("GET", "/readyz"))
 
     def _send(self, method: str, path: str, **more: Any) -> bytes:
-        answer = self._begin(method, path, **more)
-        try:
-            answer.read()
-        finally:
-            answer.close()
+        answer = self._answer(method, path, True, **more)
         if answer.is_success:
             return answer.content
         raise ServiceError(_problem(answer))
 
-    def _begin(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Send a request to whoever is there, and return its answer from the first byte on."""
+    def _answer(self, method: str, path: str, whole: bool, **more: Any) -> httpx.Response:
+        """Send a request to whoever is there; return the answer, whole or from its first byte on."""
         first = next(self._turns)
         *others, last = islice(cycle(self._doors), first, first + len(self._doors))
         for http in others:
             with suppress(*_AWAY):
-                return http.send(http.build_request(method, path, **more), stream=True)
-        return last.send(last.build_request(method, path, **more), stream=True)
+                return http.send(http.build_request(method, path, **more), stream=not whole)
+        return last.send(last.build_request(method, path, **more), stream=not whole)
 
 
 def _problem(answer: httpx.Response) -> Problem:

@@ -42,7 +42,7 @@ GRACE_S = 0.05
 HOLD_EVERY_S = 15.0
 """Several times in the time for which shards hold what nobody asks for."""
 WAITING = 64
-"""Requests that wait for shards at once, a thread each: as many as `max_ongoing_requests` of Search."""
+"""Requests that wait for shards at once, a thread each: as many as the searching replica's `max_ongoing_requests`."""
 
 
 class Extract:

@@ -1,4 +1,4 @@
-"""ASGI middleware of Serve's own proxies, outside of all that they do: one request id, no steering, honest errors.
+"""ASGI middleware of Serve's own listeners, outside of all that they do: one request id, no steering, honest errors.
 
     export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=wristmir_ray.serving.door:middlewares    # before Ray starts
 

@@ -73,7 +73,7 @@ class Painter:
             tag = f'"{keys.digest("image", source.pixel_id, self._making, str(max_side))}"'
             if tag in {part.strip().removeprefix("W/") for part in held.split(",")}:
                 return Image(tag, None)
-            gray = decode(self._read(source.uri), self._config, source.pixel_id).gray
+            gray = decode(self._read(source.uri), self._config, source.pixel_id, header=source.pixel_id is None).gray
         except Reject as e:
             return problems.image_gone(e.code)
         except (WristmirError, OSError) as e:  # the store is away, or the table is: the message may hold addresses

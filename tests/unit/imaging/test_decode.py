@@ -362,3 +362,16 @@ def test_real_radiographs(real_data: Path) -> None:
         assert image.gray.shape == cv2.imread(str(file), cv2.IMREAD_UNCHANGED).shape[:2]
         assert image.bits == (8 if file.name.startswith("5791") else 16)
         assert np.ptp(image.gray) > 200
+
+
+def test_without_its_header_a_known_image_is_what_it_was_and_its_structure_is_still_checked() -> None:
+    whole = decode(samples.dicom(), DecodeConfig())
+    bare = decode(samples.dicom(BodyPartExamined="CHEST"), DecodeConfig(), whole.pixel_id, header=False)
+    assert bare.header is None
+    np.testing.assert_array_equal(bare.gray, whole.gray)
+    with pytest.raises(Reject) as caught:
+        decode(samples.dicom(BodyPartExamined="CHEST"), DecodeConfig(), whole.pixel_id)
+    assert caught.value.code == ErrorCode.NOT_WRIST
+    with pytest.raises(Reject) as caught:
+        decode(samples.dicom(NumberOfFrames=2), DecodeConfig(), header=False)
+    assert caught.value.code == ErrorCode.MULTI_FRAME

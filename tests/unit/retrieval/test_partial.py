@@ -156,7 +156,7 @@ def test_what_is_known_is_not_computed_again(both: tuple[Index, Index]) -> None:
     first = ask(bare, request, compute, known)
     count = len(compute.asked)
     assert count == 31  # the query's own bone, too
-    assert compute.calls == 1  # all at once
+    assert compute.calls == 2  # its own bone and its pool's, at the same time
     assert shown(ask(bare, request, compute, known).answer) == shown(first.answer)
     assert len(compute.asked) == count == len(set(compute.asked))
 
@@ -197,6 +197,26 @@ def test_without_the_querys_own_bone_all_is_pending_then_a_fallback_only_if_ther
     assert ask(bare, request, Computes(full)).answer.fallback == "query_region_not_found"
     gone = Computes(full, lost={f"{lacking:032x}": State.SOURCE_UNREADABLE})
     assert ask(bare, request, gone).answer.fallback == "query_source_unreadable"
+
+
+def test_where_the_query_has_no_such_bone_its_pool_is_not_waited_for(both: tuple[Index, Index]) -> None:
+    full, bare = both
+    lacking = next(i for i in range(EXAMS) if full.vector(f"{i:032x}", Region.DISTAL_RADIUS) is None)
+    request = request_of(full, {"query": lacking, "region": Region.DISTAL_RADIUS, "pool": 10, "k": 5})
+    ended: list[str] = []
+
+    async def compute(sources: Sequence[Source], region: Region, seconds: float) -> list[Found | None]:
+        if sources[0].exam_id == f"{lacking:032x}":
+            await asyncio.sleep(0.01)
+            return [Found(State.NO_REGION)]
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("pool")
+        return [None] * len(sources)
+
+    found = asyncio.run(search(bare, Known(bare, 100), request, compute, 60.0))
+    assert (found.answer.fallback, ended) == ("query_region_not_found", ["pool"])
 
 
 def test_other_requests_need_nothing_computed(both: tuple[Index, Index]) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from wristmir_ray.retrieval import partial
 from wristmir_ray.retrieval.partial import Compute, Partial, Progress
@@ -13,8 +12,6 @@ from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.onthefly.tokens import Claim, seal, unseal
 from wristmir_ray.serving.service import Query
-
-T = TypeVar("T")
 
 RESERVE_S, RESERVE_SHARE = 0.05, 0.05
 """Of the time until a deadline, for ranking and the way back: the smaller of the two."""
@@ -41,7 +38,7 @@ async def answer(
             return problems.stale_token()
         query = Query(claim.parameters, claim.vectors, claim.exam_id, boxes=claim.boxes, seconds=query.seconds)
     until = time.monotonic() + (seconds if query.seconds is None else query.seconds)
-    aside = _here if archive.is_short else asyncio.to_thread
+    aside = archive.here if archive.is_short(query.parameters) else asyncio.to_thread
     request = await aside(_stored, archive, query)
     if not isinstance(request, SearchRequest):
         return request
@@ -51,11 +48,6 @@ async def answer(
     found = await partial.search(archive.index, archive.known, request, compute, left, before, aside)
     told = archive.answer(query.parameters, found.answer, found.states)
     return told if found.answer.fallback else told.model_copy(update=_progress(archive, query, found, secret))
-
-
-async def _here(work: Callable[..., T], *args: Any) -> T:
-    """Do on the event loop what does not take long: a thread for it would cost more."""
-    return work(*args)
 
 
 def _stored(archive: Archive, query: Query) -> api.SearchAnswer | api.Problem | SearchRequest:

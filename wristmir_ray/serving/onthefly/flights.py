@@ -6,6 +6,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from wristmir_ray import keys
 from wristmir_ray.anatomy import Region
@@ -47,6 +48,8 @@ class Flights:
         self._batch = batch
         self.set(batch_rows=16, at_once=4, retry_after_s=300.0)
         self._flights: OrderedDict[str, _Flight] = OrderedDict()
+        self._waiting = 0
+        """Flights that are not started."""
         self._failed: dict[str, tuple[float, Found]] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._writer: asyncio.Task[None] | None = None
@@ -97,6 +100,7 @@ class Flights:
         if flight is None:
             landed: asyncio.Future[Found | None] = asyncio.get_running_loop().create_future()
             flight = self._flights[name] = _Flight(source, region, landed)
+            self._waiting += 1
         else:
             self._counts["joined"] += 1
         flight.waiting += 1
@@ -106,6 +110,7 @@ class Flights:
         flight.waiting -= 1
         if not flight.waiting and not flight.started and self._flights.get(name) is flight:
             del self._flights[name]
+            self._waiting -= 1
             flight.landed.cancel()
 
     def _pump(self) -> None:
@@ -114,13 +119,14 @@ class Flights:
         Towards the end of what waits calls grow smaller, so that replicas finish together.
         """
         while len(self._calls) < self._at_once:
-            waiting = [(n, f) for n, f in self._flights.items() if not f.started]
-            if not waiting:
+            waiting = ((n, f) for n, f in self._flights.items() if not f.started)
+            first = next(waiting, None)
+            if first is None:
                 return
-            region = waiting[0][1].region
-            alike = [(n, f) for n, f in waiting if f.region is region]
-            rows = max(min(self._batch_rows, LEAST_ROWS), min(self._batch_rows, -(-len(waiting) // self._at_once)))
-            chosen = alike[:rows]
+            rows = min(self._batch_rows, max(LEAST_ROWS, -(-self._waiting // self._at_once)))
+            alike = ((n, f) for n, f in waiting if f.region is first[1].region)
+            chosen = [first, *islice(alike, rows - 1)]
+            self._waiting -= len(chosen)
             for _, flight in chosen:
                 flight.started = True
             call = asyncio.ensure_future(self._call(chosen))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -59,7 +60,8 @@ class Looker:
     def warm_up(self) -> None:
         """Have every library do now what it does but once, so that no query waits for it."""
         gray = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
-        decode(encode_png(gray), self._decode)
+        with suppress(Reject):  # an archive may not take images of this size
+            decode(encode_png(gray), self._decode)
         look = cut_known(gray, Box(0, 0, 512, 512), self._regions)
         extract_known([look], [None], Region.DISTAL_RADIUS, self._bones, self._regions)
         list(self._pool.map(lambda _: None, range(FETCHES)))
@@ -83,7 +85,7 @@ class Looker:
     def _wrist(self, source: Source, file: bytes) -> Look | Cut:
         """Return the wrist, cut and enhanced, or why there is none."""
         try:
-            gray = decode(file, self._decode, source.pixel_id).gray
+            gray = decode(file, self._decode, source.pixel_id, header=source.pixel_id is None).gray
             return cut_known(gray, source.wrist, self._regions)
         except (Reject, ValueError):  # it was decoded, and its wrist cut, when it was indexed
             return Cut(State.SOURCE_CHANGED)
