@@ -53,8 +53,8 @@ class EncoderConfig(Section):
     fixed_batch: int | None = Field(
         None,
         ge=1,
-        description="encode images in batches padded to this many, so that no embedding depends, to the last bit, "
-        "on its neighbours; null = batches of 64 as they come (large models)",
+        description="encode images in batches padded to this many, and texts one by one, so that no embedding "
+        "depends, to the last bit, on its neighbours; null = batches of 64 as they come (large models)",
     )
 
     @model_validator(mode="after")

@@ -90,13 +90,17 @@ class ClipEncoder:
         return normalise(x, self._mean, self._std)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return float32 (N, D), unit norm."""
+        """Return float32 (N, D), unit norm.
+
+        Where image batches are fixed, each text is read alone, at its own length: its vector, too, hangs on no other's.
+        """
         import torch
 
+        chunk = 1 if self._clip.fixed_batch else _CHUNK
         out = np.empty((len(texts), self.dim), np.float32)
         with torch.inference_mode():
-            for start in range(0, len(texts), _CHUNK):
-                tokens = self._clip.tokens(list(texts[start : start + _CHUNK])).to(self._device)
+            for start in range(0, len(texts), chunk):
+                tokens = self._clip.tokens(list(texts[start : start + chunk])).to(self._device)
                 features = self.model.encode_text(tokens, normalize=True)
                 out[start : start + len(tokens)] = features.float().cpu().numpy()
         return out

@@ -89,7 +89,7 @@ async def search(
     if request.exam_id is not None and request.own is None:
         request = replace(request, own=await aside(_holding, index, request.exam_id))
     started = time.monotonic()
-    request, own, beside = await _own_region(index, known, request, compute, until, before, aside)
+    request, own, beside = await _own_region(request, _Means(index, known, compute, until, before, aside))
     if own not in {State.COMPARED, State.PENDING}:
         return _by_wrists_alone(await aside(index.search, request), own)
     waited_s = time.monotonic() - started
@@ -118,43 +118,40 @@ _Beside = tuple[np.ndarray, Sequence[Found | None]]
 """Candidates of a pool, and what came of them while the query's own region was computed."""
 
 
-async def _own_region(
-    index: Gallery,
-    known: Known,
-    request: SearchRequest,
-    compute: Compute,
-    until: float,
-    before: Progress | None,
-    aside: Aside,
-) -> tuple[SearchRequest, State, _Beside | None]:
+@dataclass(frozen=True)
+class _Means:
+    """What a search has to compute with, as `search` was given it."""
+
+    index: Gallery
+    known: Known
+    compute: Compute
+    until: float
+    before: Progress | None
+    aside: Aside
+
+
+async def _own_region(request: SearchRequest, means: _Means) -> tuple[SearchRequest, State, _Beside | None]:
     """Return the request with its region's vector, what has become of that, and what was computed beside it."""
     if request.own is None or request.region in request.vectors:
         return request, State.COMPARED, None
-    found, beside = known.found(request.region, request.own.place), None
+    found, beside = means.known.found(request.region, request.own.place), None
     if found is None:
-        found, beside = await _own_and_pool(index, known, request, compute, until, before, aside)
+        found, beside = await _own_and_pool(request, means)
     if found is None or found.vector is None:
         return request, State.PENDING if found is None else found.state, beside
     return replace(request, vectors={request.region: found.vector}), State.COMPARED, beside
 
 
-async def _own_and_pool(
-    index: Gallery,
-    known: Known,
-    request: SearchRequest,
-    compute: Compute,
-    until: float,
-    before: Progress | None,
-    aside: Aside,
-) -> tuple[Found | None, _Beside]:
+async def _own_and_pool(request: SearchRequest, means: _Means) -> tuple[Found | None, _Beside]:
     """Compute an exam's own region and, at the same time, those of its pool, which hangs on its wrist alone."""
     assert request.own is not None
-    pool = await aside(_Pool, index, known, request, State.PENDING, before)
+    index, known, compute = means.index, means.known, means.compute
+    pool = await means.aside(_Pool, index, known, request, State.PENDING, means.before)
     missing = pool.missing()
     missing = missing[known.lacks(request.region, pool.part.places[missing])]
     at = np.concatenate([np.array([request.own.place], np.int64), pool.part.places[missing]])
-    sources = await aside(index.sources, at)
-    left = max(0.0, until - time.monotonic())
+    sources = await means.aside(index.sources, at)
+    left = max(0.0, means.until - time.monotonic())
     first = asyncio.ensure_future(compute(sources[:1], request.region, left))
     rest = asyncio.ensure_future(compute(sources[1:], request.region, left)) if len(missing) else None
     try:

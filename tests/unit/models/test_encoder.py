@@ -69,6 +69,15 @@ def test_a_vector_does_not_depend_on_its_neighbours(root: str) -> None:
     assert encoder.encode_images([]).shape == (0, encoder.dim)
 
 
+def test_nor_does_a_text_s(root: str) -> None:
+    encoder = load_encoder(root)
+    texts = [f"{'distal radius ' * (i % 3)}region showing buckle fracture {i}" for i in range(19)]
+    together = encoder.encode_texts(texts)
+    assert np.array_equal(together, np.concatenate([encoder.encode_texts([t]) for t in texts]))
+    assert np.array_equal(together[::-1], encoder.encode_texts(texts[::-1]))
+    assert encoder.encode_texts([]).shape == (0, encoder.dim)
+
+
 def test_padding_beyond_the_longest_text_changes_nothing(clip: Clip) -> None:
     clip.model.eval()
     short = clip.tokens(CAPTIONS)
