@@ -44,6 +44,7 @@ RAYS_OWN = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "100",
 }
 """Ray's defaults of what we set otherwise."""
 IDLE_S = 10

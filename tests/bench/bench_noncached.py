@@ -1,9 +1,9 @@
 """Non-cached retrieval over HTTP against the paper's way: one candidate after the other (WristMIR App. F, Table 7).
 
 Pools of 100, 500 and 1,000 of 1,597 phantom wrists, a region each, so that every first answer is cold: whole
-wrists alone are stored. `ours` is a cold search of 100, from request to complete answer, the median of three exams
-that have no candidate in common. The peers take the same candidates from the same files through the same functions,
-everything loaded before:
+wrists alone are stored. `ours` is a cold search of 100, from request to complete answer, the median of five exams
+that have no candidate in common. The peers take the same candidates from the same files through the same functions
+right after each, everything loaded before; a ratio is that of a search and of the loop beside it:
 
 - torch: one process, bones by Ultralytics' `predict` and crops by the same encoder of open_clip, both in eager PyTorch
   on all cores;
@@ -20,16 +20,22 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.bench.noncached import Loop, Service, World, make_world, many, served
+from tests.bench.noncached import Loop, Running, Service, World, make_world, served
 from tests.bench.trained import detectors
 
 PAPER_S = {100: 7.81, 500: 40.39, 1000: 74.94}
 """Table 7; another machine, other models, another archive."""
-COLD = 3
+COLD = 5
+"""Exams whose pools of 100 are cold, one after the other."""
+QUIET_S = 1.5
+"""Before each measurement: what the one before it has left to do, a cache to write, threads that spin, is done."""
+SETTLE_S = 10
 WARM = 30
 DEADLINE_S = 1.0
 
@@ -50,39 +56,51 @@ def compare(world: World, folder: Path, pools: tuple[int, ...] = tuple(PAPER_S))
     regions = dict(zip(pools, BONES, strict=True))
     first, last = pools[0], pools[-1]
     exams = _apart(index, _with_bones(Index.load(world.root, world.full)), first)
-    exam = exams[0]
-    with served(world, folder) as service:
-        _start_up(service, exam, _outside(index, {exam: last, **dict.fromkeys(exams[1:], first)}))
-        cold, warm, found = {}, {}, {}
+    exam, asked = exams[0], {pool: exams if pool == first else exams[:1] for pool in pools}
+    with served(world, folder) as service, _loops(world) as loops:
+        _start_up(service, loops, index, {exam: last, **dict.fromkeys(exams[1:], first)})
+        rounds, warm, found, full = {}, {}, {}, {}
         for pool, region in regions.items():
-            asks = [{"exam_id": e, "region": region, "pool": pool} for e in (exams if pool == first else [exam])]
-            cold[pool] = statistics.median(_seconds(lambda a=ask: _complete(service, a)) for ask in asks)
-            ask = asks[0]
-            warm[pool], found[pool] = _median(service, ask)
+            asks = [{"exam_id": e, "region": region, "pool": pool} for e in asked[pool]]
+            rounds[pool] = [_round(service, loops, index, ask) for ask in asks]
+            warm[pool], found[pool] = _median(service, asks[0])
         late, falls = _by_deadline(service, {"exam_id": exam, "region": regions[first], "pool": last})
         service.swap(world.full)
-        full = {}
         for pool, region in regions.items():
             full[pool], wanted = _median(service, {"exam_id": exam, "region": region, "pool": pool})
             assert _shown(found[pool]) == _shown(wanted), "not the answer of the archive that stores all"
-    loops = {
-        pool: _loops(world, index, exams if pool == first else [exam], pool, region) for pool, region in regions.items()
-    }
-    torch, own, bare = ({p: s[i] for p, s in loops.items()} for i in range(3))
-    paper = {p: PAPER_S.get(p, float("nan")) for p in pools}
-    rows = {"paper": paper, "torch": torch, "own": own, "bare": bare, "cold": cold, "warm": warm, "full": full}
+    rows = {p: {name: statistics.median(r[name] for r in of) for name in of[0]} for p, of in rounds.items()}
     return {
-        "ours": round(cold[first], 3),
-        "peer": round(torch[first], 3),
-        "ratio": round(min(torch[p] / cold[p] for p in cold), 3),
-        "own_ratio": round(min(own[p] / cold[p] for p in cold), 3),
-        "bare_ratio": round(min(bare[p] / cold[p] for p in cold), 3),
+        "ours": round(rows[first]["cold"], 3),
+        "peer": round(rows[first]["torch"], 3),
+        "ratio": _worst("torch", rounds),
+        "own_ratio": _worst("own", rounds),
+        "bare_ratio": _worst("bare", rounds),
         "warm_ratio": round(max(warm[p] / full[p] for p in warm), 3),
         "deadline_ratio": round(late, 3),
         "coverage_falls": falls,
         "unit": f"s a search of a pool of {first}",
-        "fields": {f"pool {p}": {name: figures[p] for name, figures in rows.items()} for p in pools},
+        "fields": {
+            f"pool {p}": {"paper": PAPER_S.get(p, float("nan")), **rows[p], "warm": warm[p], "full": full[p]}
+            for p in pools
+        },
     }
+
+
+def _round(service: Service, loops: dict[str, Running], index: Any, ask: dict[str, Any]) -> dict[str, float]:
+    """Return seconds of one cold search, and of each loop over the same candidates right after it."""
+    sources = _sources(index, ask)
+    time.sleep(QUIET_S)
+    seconds = {"cold": _seconds(lambda: _complete(service, ask))}
+    for name, loop in loops.items():
+        time.sleep(QUIET_S)
+        seconds[name] = loop.seconds(sources, ask["region"])
+    return seconds
+
+
+def _worst(name: str, rounds: dict[int, list[dict[str, float]]]) -> float:
+    """Return the smallest of the pools' ratios, a loop's seconds to ours: the median of a pool's rounds."""
+    return round(min(statistics.median(r[name] / r["cold"] for r in of) for of in rounds.values()), 3)
 
 
 def _seconds(work: Any) -> float:
@@ -126,11 +144,18 @@ def _outside(index: Any, pools: dict[str, int]) -> list[str]:
     return [e for e in index.exams["exam_id"].to_pylist() if e not in inside][:16]
 
 
-def _start_up(service: Service, exam: str, others: list[str]) -> None:
-    """Let every part answer, and call those that it calls, without a bone of the searches to come."""
+def _start_up(service: Service, loops: dict[str, Running], index: Any, pools: dict[str, int]) -> None:
+    """Let every part answer, and call those that it calls, without a bone of the searches to come; then be quiet."""
+    from wristmir_ray.anatomy import Region
+
+    exam, *_ = pools
     service.client.search(exam_id=exam, mode="global")
-    for other in others:  # a filter that nobody passes: its own bone is all that is computed
+    for other in _outside(index, pools):  # a filter that nobody passes: its own bone is all that is computed
         service.client.search(exam_id=other, age_min=119)
+    source, *_ = _sources(index, {"exam_id": exam, "region": Region.DISTAL_RADIUS, "pool": 1})
+    for loop in loops.values():
+        loop.warm_up(source, Region.DISTAL_RADIUS)
+    time.sleep(SETTLE_S)
 
 
 def _complete(service: Service, ask: dict[str, Any]) -> Any:
@@ -162,23 +187,33 @@ def _by_deadline(service: Service, ask: dict[str, Any]) -> tuple[float, int]:
     return max(took) / DEADLINE_S, sum(b < a for a, b in pairwise(shares))
 
 
-def _loops(world: World, index: Any, exams: list[str], pool: int, region: Any) -> tuple[float, float, float]:
-    """Return seconds a pool of the three loops over the candidates of some exams."""
+def _sources(index: Any, ask: dict[str, Any]) -> list[Any]:
+    """Return where the candidates of a search lie."""
     from dataclasses import replace
 
-    from wristmir_ray import storage
     from wristmir_ray.retrieval.query import Prepared, SearchRequest
     from wristmir_ray.retrieval.unstored import sources_of
     from wristmir_ray.search.merge import Mode
 
-    sources = []
-    for exam in exams:
-        prepared = Prepared.of(index, SearchRequest(region, Mode.GLOBAL, pool, pool, exam_id=exam))
-        part = index.candidates(replace(prepared, ask=replace(prepared.ask, local=None)))[0]
-        sources += sources_of(index, part.places)
-    assert len(sources) == pool * len(exams)
+    request = SearchRequest(ask["region"], Mode.GLOBAL, ask["pool"], ask["pool"], exam_id=ask["exam_id"])
+    prepared = Prepared.of(index, request)
+    part = index.candidates(replace(prepared, ask=replace(prepared.ask, local=None)))[0]
+    sources = list(sources_of(index, part.places))
+    assert len(sources) == ask["pool"]
+    return sources
+
+
+@contextmanager
+def _loops(world: World) -> Iterator[dict[str, Running]]:
+    """Open the three loops."""
+    from wristmir_ray import storage
+
     crops = storage.published(world.root, "crops").run_id
     cores = os.cpu_count() or 1
     torch, own, bare = (Loop(world.root, crops, *how) for how in ((True, cores), (False, cores), (False, 1)))
-    loops = (torch, 1), (own, 1), (bare, cores)
-    return tuple(many(loop, sources, region, n) / len(exams) for loop, n in loops)
+    loops = {"torch": Running(torch, 1), "own": Running(own, 1), "bare": Running(bare, cores)}
+    try:
+        yield loops
+    finally:
+        for loop in loops.values():
+            loop.close()

@@ -21,7 +21,7 @@ from wristmir_ray.anatomy import Box
 from wristmir_ray.models.detector import BONE_DETECTOR, Detection
 
 REPO = Path(__file__).parents[2]
-BATCH = 16
+BATCH = 8
 """Of the encoder, as the demo trains it."""
 
 
@@ -133,6 +133,7 @@ class Loop:
         looker = load_looker(self.root, self.crops, runtime)
         if self.torch:
             looker._bones = Predict(made.config["detectors"], made.models[BONE_DETECTOR], self.threads)
+        looker.warm_up()
         trained = load_encoder(self.root)
         single = ClipEncoder(replace(trained._clip, fixed_batch=None), trained.digest, "cpu")
 
@@ -173,14 +174,32 @@ class Predict:
         ]
 
 
-def many(loop: Loop, sources: Sequence[Any], region: Any, processes: int) -> float:
-    """Return seconds of the loop, its candidates shared by processes that have loaded everything."""
-    with get_context("spawn").Pool(processes, _start, (loop,)) as pool:
-        pool.map(_warm, [(sources[0], region)] * processes * 4, chunksize=1)
+class Running:
+    """A loop whose processes have loaded everything, and share its candidates.
+
+    Args:
+        loop: what each runs.
+        processes: how many.
+    """
+
+    def __init__(self, loop: Loop, processes: int) -> None:
+        self._pool = get_context("spawn").Pool(processes, _start, (loop,))
+        self._processes = processes
+
+    def warm_up(self, source: Any, region: Any) -> None:
+        """Have each process take some candidate, several times."""
+        self._pool.map(partial(_step, region=region), [source] * self._processes * 4, chunksize=1)
+
+    def seconds(self, sources: Sequence[Any], region: Any) -> float:
+        """Return how long it takes for some candidates."""
         started = time.perf_counter()
-        for _ in pool.imap_unordered(partial(_step, region=region), sources):
+        for _ in self._pool.imap_unordered(partial(_step, region=region), sources):
             pass
         return time.perf_counter() - started
+
+    def close(self) -> None:
+        self._pool.terminate()
+        self._pool.join()
 
 
 _opened: list[Any] = []
@@ -189,10 +208,6 @@ _opened: list[Any] = []
 
 def _start(loop: Loop) -> None:
     _opened.append(loop.open())
-
-
-def _warm(pair: Any) -> None:
-    _opened[0](*pair)
 
 
 def _step(source: Any, region: Any) -> None:

@@ -59,14 +59,17 @@ def archive(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Archiv
 
 
 @contextmanager
-def served(archive: Archive, folder: Path, deadline_s: float = 10.0, lookers: int = 1) -> Iterator[Client]:
-    """Serve the index that stores whole wrists alone, with the repository's own settings but for Look's replicas."""
+def served(
+    archive: Archive, folder: Path, deadline_s: float = 10.0, lookers: int = 1, encode_apart: bool = False
+) -> Iterator[Client]:
+    """Serve the index that stores whole wrists alone, with the repository's own settings but for Look's."""
     (port,) = free_ports(1)
     config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
     config["http_options"]["port"] = port
     (application,) = config["applications"]
     application["args"] |= {"root": archive.world.root, "index_run": archive.bare, "rate_limit": None}
     application["args"] |= {"cache": str(folder / "cache"), "deadline_s": deadline_s}
+    application["args"]["encode_apart"] = encode_apart
     (look,) = [d for d in application["deployments"] if d["name"] == "Look"]
     look["autoscaling_config"]["min_replicas"] = lookers
     path = folder / "serve_config.yaml"
@@ -195,7 +198,7 @@ def test_restarted_changed_and_unfinished(archive: Archive, client: Client, fold
     changed, gone, *_ = (s for s in sources if key_of(s, BONES[1]) not in known)
     Path(changed.uri).write_bytes(image(77))
     Path(gone.uri).unlink()
-    with served(archive, tmp_path, deadline_s=0.001, lookers=0) as again:
+    with served(archive, tmp_path, deadline_s=0.001, lookers=0, encode_apart=True) as again:
         warm = completed(again, exam_id=exam, region=BONES[0], pool=EXAMS, k=EXAMS, deadline_s=10)
         assert shown(warm) == wanted
         assert figures(again)["computed"] == 0  # all of it came from the first service's cache

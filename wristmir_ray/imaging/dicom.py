@@ -151,7 +151,8 @@ def _stored_pixels(ds: Dataset, rows: int, cols: int, bits: int) -> np.ndarray:
         raise Reject(ErrorCode.CORRUPT_IMAGE, "compressed pixels in a transfer syntax of plain ones")
     if len(ds.PixelData) >= 2 * rows * cols * stored.itemsize:  # some devices pad, none by a second image
         raise Reject(ErrorCode.CORRUPT_IMAGE, "more pixels than the header declares")
-    return np.asarray(pixel_array(ds, raw=True).astype(stored, copy=False))
+    plain = pixel_array(ds, raw=True, view_only=True, correct_unused_bits=False)  # no copy: `_within_bits` makes one
+    return np.asarray(plain.astype(stored, copy=False))
 
 
 def _transfer_syntax(ds: Dataset) -> uid.UID:
@@ -174,6 +175,6 @@ def _within_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Return the pixels without what old devices keep in the unused high bits (overlays)."""
     unused = pixels.dtype.itemsize * 8 - bits
     if unused:
-        pixels <<= unused
+        pixels = np.left_shift(pixels, unused)
         pixels >>= unused
     return np.ascontiguousarray(pixels)

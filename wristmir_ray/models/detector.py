@@ -59,7 +59,7 @@ class DetectorSpec:
     classes: tuple[Region, ...]
     """In the order of the network's class scores."""
     image_size: int
-    """Side of the network's square input, px."""
+    """The longer side of the network's input, px."""
     score_thresholds: tuple[float, ...]
     """One a class: boxes below it are not reported."""
     iou_threshold: float
@@ -95,6 +95,7 @@ class OnnxDetector:
     def __init__(self, model: bytes, spec: DetectorSpec, runtime: RuntimeConfig = EXACT) -> None:
         self._network = open_network(model, spec.image_size, runtime)
         self._batch_size = runtime.batch_size
+        self._square = runtime.padding == "square"
         self.spec = spec
         self.digest = spec.digest
         self.typical_scores: Mapping[Region, float] = dict(
@@ -109,8 +110,9 @@ class OnnxDetector:
         return found
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        squares, places = zip(*(letterbox(image, self.spec.image_size) for image in images), strict=True)
-        output = run_padded(self._network, network_input(np.stack(squares)), self._batch_size)
+        boxed = (letterbox(image, self.spec.image_size, self._square) for image in images)
+        canvases, places = zip(*boxed, strict=True)
+        output = run_padded(self._network, network_input(np.stack(canvases)), self._batch_size)
         lowest = np.array(self.spec.score_thresholds, np.float32)[:, None]
         found = []
         for image, place, of_image in zip(images, places, output, strict=True):
@@ -118,6 +120,12 @@ class OnnxDetector:
             boxes = place.to_source(corners(seen[:4].T.astype(np.float64)))
             found.append(read_output(boxes, seen[4:], self.spec, *image.shape))
         return found
+
+
+def warm_up(detector: Detector) -> None:
+    """Have a detector do now what its back end does once an image size, for upright radiographs and others."""
+    for cols in range(256, 513, 16):
+        detector.detect([np.zeros((512, cols), np.uint8)])
 
 
 def read_output(boxes: np.ndarray, scores: np.ndarray, spec: DetectorSpec, rows: int, cols: int) -> list[Detection]:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wristmir_ray.imaging.crop import resize_longer_side, square_offset
+from wristmir_ray.imaging.crop import resize_longer_side
 
 FILL = 114
 """Grey of the padding: the value that the trainer (Ultralytics) pads with."""
+STRIDE = 32
+"""Source pixels a cell of the network's coarsest map, px: what each side of its input is a multiple of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where an image lies in the network's square input."""
+    """Where an image lies in the network's input."""
 
     left_px: int
     top_px: int
@@ -31,28 +33,35 @@ class Letterbox:
         return np.asarray((boxes - offset) / scale)
 
 
-def letterbox(gray: np.ndarray, side_px: int) -> tuple[np.ndarray, Letterbox]:
-    """Return the image in the middle of a square, and where it lies in it.
+def widths(side_px: int) -> range:
+    """Return the widths, px, that an upright image is padded to: multiples of STRIDE from half of a square on."""
+    return range(-(-side_px // 2 // STRIDE) * STRIDE, side_px + 1, STRIDE)
+
+
+def letterbox(gray: np.ndarray, side_px: int, square: bool = True) -> tuple[np.ndarray, Letterbox]:
+    """Return the image in the middle of a grey canvas, and where it lies in it.
 
     Args:
         gray: uint8 (H, W).
-        side_px: side of the square.
+        side_px: what the longer side is resized to.
+        square: pad the shorter side to as much; else an upright image's width to the next of `widths` alone.
 
     Returns:
-        uint8 (side_px, side_px), the longer side filled, grey 114 beside it; its geometry.
+        uint8 (side_px, W), W of `widths`, grey 114 beside the image; its geometry.
     """
     small = resize_longer_side(gray, side_px)
     rows, cols = small.shape
-    top, left = square_offset(rows, cols)
-    square = np.full((side_px, side_px), FILL, np.uint8)
-    square[top : top + rows, left : left + cols] = small
-    return square, Letterbox(left, top, cols / gray.shape[1], rows / gray.shape[0])
+    width = side_px if square or rows < side_px else next(w for w in widths(side_px) if w >= cols)
+    top, left = (side_px - rows) // 2, (width - cols) // 2
+    canvas = np.full((side_px, width), FILL, np.uint8)
+    canvas[top : top + rows, left : left + cols] = small
+    return canvas, Letterbox(left, top, cols / gray.shape[1], rows / gray.shape[0])
 
 
-def network_input(squares: np.ndarray) -> np.ndarray:
-    """Return float32 (B, 3, S, S) in [0, 1] of uint8 (B, S, S) squares: grey in all three channels."""
-    unit = squares.astype(np.float32)[:, None] / 255.0
-    return np.ascontiguousarray(np.broadcast_to(unit, (len(squares), 3, *squares.shape[1:])))
+def network_input(canvases: np.ndarray) -> np.ndarray:
+    """Return float32 (B, 3, H, W) in [0, 1] of uint8 (B, H, W): grey in all three channels."""
+    unit = canvases.astype(np.float32)[:, None] / 255.0
+    return np.ascontiguousarray(np.broadcast_to(unit, (len(canvases), 3, *canvases.shape[1:])))
 
 
 def corners(centres: np.ndarray) -> np.ndarray:

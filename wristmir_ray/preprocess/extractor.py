@@ -7,7 +7,7 @@ import numpy as np
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Side
-from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector
+from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, load_detector, warm_up
 from wristmir_ray.models.networks import RuntimeConfig
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.preprocess.regions import RegionCrop, extract_regions
@@ -40,5 +40,7 @@ def load_extractor(root: str, crops_run: str | None = None, runtime: RuntimeConf
     where = manifest.config["detectors"] or root
     runtime = runtime or RuntimeConfig(**manifest.config["runtime"])
     roi, bone = (load_detector(where, n, manifest.models[n], runtime) for n in (ROI_DETECTOR, BONE_DETECTOR))
+    for detector in (roi, bone):
+        warm_up(detector)
     config = RegionConfig(**manifest.config["regions"])
     return partial(extract_regions, roi_detector=roi, bone_detector=bone, config=config)

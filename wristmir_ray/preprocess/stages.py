@@ -15,6 +15,7 @@ from wristmir_ray.errors import Reject, reject_columns
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
+from wristmir_ray.memory import keep_freed
 from wristmir_ray.models.detector import Detector
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.preprocess.oddities import MESSAGES
@@ -115,6 +116,7 @@ class ReadDetectAndCrop:
 
     def __init__(self, config: RegionConfig, load: Load, read: DecodeConfig, write: Write | None = None) -> None:
         _one_thread()
+        keep_freed()
         self._config = config
         self._detectors = load()
         self._decode = read

@@ -36,6 +36,11 @@ class ServeArgs(Section):
         description="search in a deployment Search, with resources and replicas of its own, instead of in the process "
         "of each Ingress",
     )
+    encode_apart: bool = Field(
+        False,
+        description="have Encode, which may have a GPU, encode what Look cuts of the archive's exams; else each Look "
+        "does, with an encoder of its own",
+    )
     shards: int = Field(
         1,
         ge=1,

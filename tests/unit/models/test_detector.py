@@ -19,7 +19,7 @@ from wristmir_ray.models.detector import (
     load_detector,
     read_output,
 )
-from wristmir_ray.models.letterbox import FILL, corners, iou_matrix, letterbox, network_input, suppress
+from wristmir_ray.models.letterbox import FILL, STRIDE, corners, iou_matrix, letterbox, network_input, suppress, widths
 
 SPEC = DetectorSpec(BONES, 64, score_thresholds=(0.3, 0.3, 0.05), iou_threshold=0.5)
 
@@ -28,14 +28,14 @@ sides = st.integers(3, 400)
 
 def constant_network(output: np.ndarray, side: int = 64, symbolic: bool = False) -> bytes:
     """An ONNX network that answers `output` (4 + classes, N) plus an image's mean on the first score; any batch size
-    if it is `symbolic`."""
+    and image size if it is `symbolic`."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     answer = numpy_helper.from_array(output[None].astype(np.float32), "answer")
     mask = np.zeros_like(output[None], dtype=np.float32)
     mask[0, 4, 0] = 1
-    batch = "batch" if symbolic else 1
+    batch, *sides = ("batch", "height", "width") if symbolic else (1, side, side)
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=1, axes=[1, 2, 3]),
         helper.make_node("Squeeze", ["mean", "last"], ["means"]),
@@ -45,7 +45,7 @@ def constant_network(output: np.ndarray, side: int = 64, symbolic: bool = False)
     graph = helper.make_graph(
         nodes,
         "constant",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, *sides])],
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, *output.shape])],
         [answer, numpy_helper.from_array(mask, "mask"), numpy_helper.from_array(np.array([3]), "last")],
     )
@@ -76,9 +76,28 @@ def test_letterbox_keeps_all_of_the_image_in_the_middle(rows: int, cols: int, si
     assert abs((side - width) // 2 - place.left_px) == 0
 
 
-@given(sides, sides, st.integers(0, 2**32 - 1))
-def test_letterboxed_boxes_come_back(rows: int, cols: int, seed: int) -> None:
-    _, place = letterbox(np.zeros((rows, cols), np.uint8), 160)
+@given(sides, sides, st.sampled_from([32, 160, 224, 288]))
+def test_an_upright_image_is_padded_to_one_of_few_widths(rows: int, cols: int, side: int) -> None:
+    image = np.full((rows, cols), 255, np.uint8)
+    (whole, at), (canvas, place) = letterbox(image, side), letterbox(image, side, square=False)
+    assert canvas.shape[0] == side
+    assert canvas.shape[1] in ({side} if cols > rows else set(widths(side)))
+    shift = at.left_px - place.left_px
+    np.testing.assert_array_equal(canvas, whole[:, shift : shift + canvas.shape[1]])
+    assert (place.top_px, place.scale_x, place.scale_y) == (at.top_px, at.scale_x, at.scale_y)
+    held = np.flatnonzero((canvas != FILL).any(axis=0))
+    assert held.min() == place.left_px
+    assert canvas.shape[1] - 1 - held.max() <= max(STRIDE, side // 2 + STRIDE)
+
+
+def test_widths_are_multiples_of_the_stride_from_half_a_square_on() -> None:
+    assert list(widths(224)) == [128, 160, 192, 224]
+    assert list(widths(32)) == [32]
+
+
+@given(sides, sides, st.booleans(), st.integers(0, 2**32 - 1))
+def test_letterboxed_boxes_come_back(rows: int, cols: int, square: bool, seed: int) -> None:
+    _, place = letterbox(np.zeros((rows, cols), np.uint8), 160, square)
     box = np.random.default_rng(seed).uniform(0, 1, (5, 4)) * [cols, rows, cols, rows]
     there = box * ([place.scale_x, place.scale_y] * 2) + [place.left_px, place.top_px] * 2
     np.testing.assert_allclose(place.to_source(there), box, atol=1e-6)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,36 @@ def test_a_batch_is_as_good_as_single_images(backend: str, size: int) -> None:
     for one, other in zip(single, batched, strict=True):
         assert [d.region for d in one] == [d.region for d in other]
         np.testing.assert_allclose([d.score for d in one], [d.score for d in other], rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_upright_images_are_padded_to_a_stride(backend: Backend) -> None:
+    output = np.zeros((7, 2))
+    output[:, 0] = [16, 32, 8, 16, 0.3, 0, 0]
+    model = constant_network(output, symbolic=True)
+    runtime = RuntimeConfig(backend=backend, precision="float32", padding="stride")
+    detector = OnnxDetector(model, SPEC, runtime)
+    upright, square, wide = detector.detect([np.full(s, 255, np.uint8) for s in ((128, 60), (128, 128), (60, 128))])
+    assert [round(d[0].score, 2) for d in (upright, square)] == [1.27, 1.3], "30 of 32 columns are white, then all"
+    exact = OnnxDetector(model, SPEC, EXACT).detect([np.full((60, 128), 255, np.uint8)])[0][0]
+    assert (wide[0].box, round(wide[0].score, 4)) == (exact.box, round(exact.score, 4))
+    assert (upright[0].box.x0_px, upright[0].box.x1_px) == (22, 38), (
+        "12 to 20 of 32 columns, the image from the second on"
+    )
+    assert (square[0].box.x0_px, square[0].box.x1_px) == (24, 40)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_network_of_one_image_size_is_refused_where_widths_vary(backend: Backend) -> None:
+    runtime = RuntimeConfig(backend=backend, precision="float32", padding="stride")
+    with pytest.raises(ConfigError, match=r"'runtime\.padding' to square"):
+        open_network(constant_network(OUTPUT), SIDE, runtime)
+
+
+@pytest.mark.parametrize("other", [{"batch_size": 2}, {"backend": "cuda", "precision": "float32"}])
+def test_widths_vary_on_a_cpu_and_one_by_one_alone(other: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="set padding to square"):
+        RuntimeConfig(**{"padding": "stride"} | other)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])

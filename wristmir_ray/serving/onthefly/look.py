@@ -15,7 +15,7 @@ from wristmir_ray.errors import Reject, StoreFailed
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
-from wristmir_ray.models.detector import BONE_DETECTOR, Detector, load_detector
+from wristmir_ray.models.detector import BONE_DETECTOR, Detector, load_detector, warm_up
 from wristmir_ray.models.networks import RuntimeConfig
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.preprocess.looking import Look, cut_known
@@ -59,6 +59,7 @@ class Looker:
 
     def warm_up(self) -> None:
         """Have every library do now what it does but once, so that no query waits for it."""
+        warm_up(self._bones)
         gray = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
         with suppress(Reject):  # an archive may not take images of this size
             decode(encode_png(gray), self._decode)

@@ -7,10 +7,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from wristmir_ray import log
 from wristmir_ray.anatomy import Region
 from wristmir_ray.config import LogConfig
 from wristmir_ray.imaging.crop import encode_png
+from wristmir_ray.memory import keep_freed
+from wristmir_ray.models.encoder import load_encoder
 from wristmir_ray.retrieval.unstored import Found, Source, State
 from wristmir_ray.serving import api, problems
 from wristmir_ray.serving.config import BonesSettings, ServeArgs
@@ -21,23 +25,29 @@ from wristmir_ray.serving.onthefly.look import found_of, load_looker
 
 
 class Look:
-    """Sources to computed regions: fetched, looked at one after the other, and encoded in Encode's batches."""
+    """Sources to computed regions: fetched, looked at one after the other, and encoded, here or by Encode."""
 
     def __init__(self, args: ServeArgs, pins: Pins, encode: Any) -> None:
         log.setup(LogConfig())
+        keep_freed()
         self._looker = load_looker(args.root, pins.crops)
         self._looker.warm_up()
+        self._encoder = None if args.encode_apart else load_encoder(args.root, pins.lineage.encoder)
+        if self._encoder is not None:
+            self._encoder.encode_images([np.zeros((224, 224), np.uint8)])
         self._encode = encode
         self._looking = asyncio.Lock()
 
     async def find(self, sources: list[Source], region: Region) -> list[Found | None]:
-        """Return what came of each source; while one call looks, another one fetches."""
+        """Return what came of each source; while one call looks, another one fetches, or waits for Encode."""
         files = await asyncio.to_thread(self._looker.fetch, sources)
         async with self._looking:
             cuts = await asyncio.to_thread(self._looker.cut, sources, files, region)
-        crops = [c.crop for c in cuts if c.crop is not None]
-        vectors = await self._encode.encode_crops.remote(crops) if crops else []
-        return found_of(cuts, vectors)
+            crops = [c.crop for c in cuts if c.crop is not None]
+            if self._encoder is not None:
+                vectors = await asyncio.to_thread(self._encoder.encode_images, crops)
+                return found_of(cuts, list(vectors))
+        return found_of(cuts, await self._encode.encode_crops.remote(crops) if crops else [])
 
     async def crop(self, source: Source, region: Region) -> bytes | api.Problem:
         """Return one region of a source as PNG."""

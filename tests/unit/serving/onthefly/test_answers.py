@@ -155,6 +155,7 @@ def parts(folder: Path) -> tuple[Bones, Look, Encode]:
     encode = Encode()
     look, bones = Look.__new__(Look), Bones.__new__(Bones)  # their own start reads a published archive
     look._looker, look._encode = Looker(Shares(INSIDE), REGIONS, DecodeConfig()), Handle(encode)
+    look._encoder = None
     bones._look = Handle(look)
     bones._flights = Flights(Cache(str(folder / "cache"), "m", 2, 1 << 20), bones._batch)
     return bones, look, encode
@@ -165,6 +166,31 @@ def files(folder: Path, count: int) -> list[Source]:
         pixels = np.random.default_rng(i).integers(30, 255, (90, 70), np.uint8)
         (folder / f"{i}.png").write_bytes(encode_png(pixels))
     return [source(folder / f"{i}.png", exam_id=str(i)) for i in range(count)]
+
+
+def test_look_encodes_by_itself_as_encode_does(tmp_path: Path) -> None:
+    class Own:
+        def encode_images(self, crops: Sequence[np.ndarray]) -> np.ndarray:  # in a thread: no loop runs there
+            return asyncio.run(Encode().encode_crops(crops)) if crops else np.empty((0, 2), np.float32)
+
+    async def test() -> None:
+        _, look, encode = parts(tmp_path)
+        look._looking = asyncio.Lock()
+        sources = files(tmp_path, 5)
+        regions = (Region.DISTAL_ULNA, Region.ULNAR_STYLOID)
+        apart = [found for region in regions for found in await look.find(sources, region)]
+        assert encode.sizes == [5]
+        look._encoder = Own()  # type: ignore[assignment]
+        near = [found for region in regions for found in await look.find(sources, region)]
+        assert encode.sizes == [5]
+        assert [f.state for f in near if f] == [State.COMPARED] * 5 + [State.NO_REGION] * 5
+        for one, other in zip(apart, near, strict=True):
+            assert one is not None
+            assert other is not None
+            assert (one.state, one.box) == (other.state, other.box)
+            np.testing.assert_array_equal(one.vector, other.vector)
+
+    asyncio.run(test())
 
 
 def test_bones_and_look_compute_once_what_sources_hold(tmp_path: Path) -> None:
