@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from wristmir_ray.anatomy import Split
 from wristmir_ray.errors import ConfigError
@@ -53,8 +54,12 @@ def source_id(uri: str, size: int, stamp: str) -> str:
 
 
 def pixel_id(pixels: np.ndarray) -> str:
-    """Return a hash of stored pixels, shape and dtype (before any look-up table)."""
-    return digest("pixels", str(pixels.shape), str(pixels.dtype), np.ascontiguousarray(pixels).data.cast("B"))
+    """Return a hash of stored pixels, shape and dtype (before any look-up table).
+
+    The pixels' own is BLAKE3, a quarter of the time of SHA-256: each image is hashed whenever it is read.
+    """
+    content = blake3(np.ascontiguousarray(pixels).data.cast("B")).digest()
+    return digest("pixels", str(pixels.shape), str(pixels.dtype), content)
 
 
 def report_id(text: str) -> str:
