@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 Batch = Callable[[Sequence[Source], Region], Awaitable[Sequence[Found | None]]]
 """(sources, region) -> what came of each; None: nothing that would come again (a store is away)."""
 
-LEAST_ROWS = 4
-"""Of a call, while more wait: below it the calls themselves are felt."""
+LEAST_ROWS = 8
+"""Of a call, while more wait: below it the calls themselves are felt, and an encoder that pads its batches."""
 MOST_FAILED = 100_000
 """Images that cannot be used and are remembered."""
 WRITE_AFTER_S = 1.0
