@@ -1,11 +1,11 @@
 """The service on Ray Serve: `serve run serve_config.yaml` calls `build_app`.
 
     Ingress (HTTP) --bytes--> Extract (decode, detect, crop) --crops--> Encode (batched) --vectors--> Search
-                                    an archive that does not store every region:  Search --> Bones --> Look --> Encode
+                                    an archive that does not store every region:  Search --> Bones --> Look (--> Encode)
                                     an archive that is larger than one node's memory:  Search --> Shard0, Shard1, ...
 
 Search is an object of the Ingress's own process (`SearchingIngress`): a call between processes costs several searches.
-With `search_apart` it is a deployment.
+With `search_apart` it is a deployment. Look has an encoder of its own; with `encode_apart` it asks Encode.
 
 The parts give a `Problem` back as a value; the ingress raises it for its HTTP face.
 """
