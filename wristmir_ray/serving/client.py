@@ -123,6 +123,7 @@ class Client:
 
         Raises:
             ServiceError: the service refused the whole batch.
+            httpx.TransportError: the connection ended before all were answered; the other lines may be sent again.
         """
         lines = b"".join(q.model_dump_json(exclude_none=True).encode() + b"\n" for q in queries)
         more: dict[str, Any] = {} if timeout_s is None else {"timeout": timeout_s}

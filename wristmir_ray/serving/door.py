@@ -3,10 +3,11 @@
     export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=wristmir_ray.serving.door:middlewares    # before Ray starts
 
 Serve puts an `X-Request-Id` of its own on each answer, takes whatever was sent as one (a byte that is no UTF-8 ends in
-a bare 500), and lets a request's headers switch its time limit off. Nothing of that can be reached from inside an
-application.
+a bare 500), lets a request's headers switch its time limit off, and ends every answer at that limit, one of many lines
+in its midst. Nothing of that can be reached from inside an application.
 """
 
+import asyncio
 import logging
 import uuid
 
@@ -18,12 +19,18 @@ from wristmir_ray.serving import problems
 from wristmir_ray.serving.api import Problem
 from wristmir_ray.serving.guard import REQUEST_ID, SENT_ID
 
+BATCH = "/v1/batch-search"
+BATCH_LIMIT_S = 3 * 3600
+"""Of a batch, instead of `request_timeout_s`: 10,000 searches, 16 at once, each to the latest deadline that it may have
+(`batch.MOST_LINES`, `batch.AT_ONCE`, `asking.MAX_DEADLINE_S`), take 2.6 hours."""
+STALL_S = 60.0
+"""After which somebody who takes no line of a batch is gone."""
+
 logger = logging.getLogger(__name__)
 
 _ID = REQUEST_ID.lower().encode()
-_STEERING = frozenset(
-    {"x-request-timeout-seconds", "x-request-disconnect-disabled", "serve-multiplexed-model-id", "x-session-id"}
-)
+_LIMIT = "x-request-timeout-seconds"
+_STEERING = frozenset({_LIMIT, "x-request-disconnect-disabled", "serve-multiplexed-model-id", "x-session-id"})
 """Headers by which Serve lets a sender choose its time limit, what becomes of it when he goes, and its replica."""
 
 
@@ -48,9 +55,13 @@ class Door:
         if not scope["path"].startswith("/"):  # `GET *`: Serve would say that no application is there
             await _answer(problems.unknown_address())(scope, receive, answer.send_named)
             return
-        others = [h for h in scope["headers"] if h[0].lower() != _ID and _name(h[0]) not in _STEERING]
+        headers = [h for h in scope["headers"] if h[0].lower() != _ID and _name(h[0]) not in _STEERING]
+        if scope["path"].endswith(BATCH):
+            headers.append((_LIMIT.encode(), str(BATCH_LIMIT_S).encode()))
+            reader = _Reader(receive, send)
+            receive, answer = reader.receive, _Answer(answer.named, reader.send)
         try:
-            await self._app({**scope, "headers": [*others, answer.named]}, receive, answer.pass_on)
+            await self._app({**scope, "headers": [*headers, answer.named]}, receive, answer.pass_on)
         except Exception:
             if answer.begun and answer.error is None:  # too late for another answer
                 raise
@@ -84,6 +95,34 @@ class _Answer:
             others = [h for h in message.get("headers", []) if h[0].lower() != _ID]
             message = {**message, "headers": [*others, self.named]}
         await self._send(message)
+
+
+class _Reader:
+    """Whoever reads an answer of many lines: gone, as if he had hung up, once he takes nothing for `STALL_S`."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._gone = asyncio.Event()
+
+    async def send(self, message: Message) -> None:
+        """Send a message, or nothing to somebody who is gone."""
+        if self._gone.is_set():
+            return
+        try:
+            async with asyncio.timeout(STALL_S):
+                await self._send(message)
+        except TimeoutError:
+            self._gone.set()
+
+    async def receive(self) -> Message:
+        """Return what he sends; that he hung up, when he is gone."""
+        waits = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._gone.wait())]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return waits[0].result() if waits[0] in done else {"type": "http.disconnect"}  # type: ignore[return-value]
+        finally:
+            for wait in waits:
+                wait.cancel()
 
 
 def _error(start: Message) -> Response | None:

@@ -191,6 +191,8 @@ def test_a_published_baseline_gives_the_same_vectors(pmc_clip: Clip, tmp_path: P
     grey = [np.random.default_rng(0).integers(0, 256, (s, s), dtype=np.uint8) for s in (100, 224, 300)]
     assert np.array_equal(loaded.encode_images(grey), made.encode_images(grey))
     assert np.array_equal(loaded.encode_texts(TEXTS), made.encode_texts(TEXTS))
+    images_alone = load_encoder(str(tmp_path), texts=False)
+    assert np.array_equal(images_alone.encode_images(grey), made.encode_images(grey))
     published = Path(storage.run_uri(str(tmp_path), NAME, "run1"))
     assert all(str(tmp_path.parent) not in f.read_text() for f in published.glob("*.json"))
 

@@ -52,6 +52,15 @@ def test_a_published_encoder_gives_the_same_vectors_to_the_last_bit(clip: Clip, 
     assert len(loaded.digest) == 32
 
 
+def test_without_its_text_tower_it_gives_the_same_vectors(root: str) -> None:
+    whole, images_alone = load_encoder(root), load_encoder(root, texts=False)
+    images = squares(11)
+    assert np.array_equal(images_alone.encode_images(images), whole.encode_images(images))
+    assert images_alone.digest == whole.digest
+    held = {name.split(".")[0] for name, _ in images_alone.model.named_parameters()}
+    assert held == {"visual", "logit_scale"}
+
+
 def test_open_clip_itself_loads_the_folder(clip: Clip, root: str) -> None:
     import open_clip
 

@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 from fastapi.testclient import TestClient
-from ray.serve._private.http_util import _apply_middlewares
+from ray.serve._private.http_util import _apply_middlewares, parse_request_timeout_header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.unit.serving.fake_graph import FakeGraph
-from wristmir_ray.serving import api, door
+from wristmir_ray.serving import api, batch, door
+from wristmir_ray.serving.asking import MAX_DEADLINE_S
 from wristmir_ray.serving.http import create_http
 
 
@@ -57,6 +58,69 @@ def test_nobody_steers_serve_and_other_headers_pass() -> None:
     came = dict(client.get("/", headers=sent).json())
     assert came["authorization"] == "Bearer k"
     assert not {name.lower() for name in sent} - {"authorization"} & set(came)
+
+
+def test_a_batch_has_a_time_limit_of_its_own_as_serve_reads_it() -> None:
+    client = TestClient(_apply_middlewares(echo, door.middlewares()))
+    for path, limit_s in (
+        ("/v1/batch-search", door.BATCH_LIMIT_S),
+        ("/under/v1/batch-search", door.BATCH_LIMIT_S),
+        ("/v1/search", 30),
+    ):
+        came = client.post(path, headers={"X-Request-Timeout-Seconds": "0"}).json()
+        raw = {name.encode(): value.encode() for name, value in came}
+        assert parse_request_timeout_header(raw, 30.0) == limit_s, path
+    assert batch.MOST_LINES / batch.AT_ONCE * MAX_DEADLINE_S < door.BATCH_LIMIT_S
+
+
+def test_a_batch_s_path_is_the_service_s() -> None:
+    assert door.BATCH in create_http(FakeGraph()).openapi()["paths"]
+
+
+async def lines(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send lines for as long as somebody is there."""
+    gone = asyncio.ensure_future(hangs_up(receive))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while not gone.done():
+        await send({"type": "http.response.body", "body": b"{}\n", "more_body": True})
+        await asyncio.sleep(0)
+
+
+async def hangs_up(receive: Receive) -> None:
+    """Return when the client has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@pytest.mark.parametrize("hanging_up", [True, False])
+def test_who_takes_no_line_of_a_batch_is_gone_and_who_hangs_up_is(
+    monkeypatch: pytest.MonkeyPatch, hanging_up: bool
+) -> None:
+    monkeypatch.setattr(door, "STALL_S", 0.05 if not hanging_up else 60.0)
+    taken: list[Message] = []
+    given = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def send(message: Message) -> None:
+        taken.append(message)
+        if len(taken) > 3 and not hanging_up:
+            await asyncio.Event().wait()  # the connection's buffer is full
+
+    async def receive() -> Message:
+        if found := next(given, None):
+            return found
+        while not (hanging_up and len(taken) > 3):
+            await asyncio.sleep(0.001)
+        return {"type": "http.disconnect"}
+
+    async def serve() -> None:
+        async with asyncio.timeout(10):
+            await door.Door(lines)({"type": "http", "path": door.BATCH, "headers": []}, receive, send)
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 1, "no task is left behind"
+
+    asyncio.run(serve())
+    assert taken[0]["status"] == 200
+    assert len(taken) >= 4
 
 
 def serves(status: int, words: str, headers: dict[str, str]) -> ASGIApp:

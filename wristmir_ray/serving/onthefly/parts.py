@@ -32,7 +32,7 @@ class Look:
         keep_freed()
         self._looker = load_looker(args.root, pins.crops)
         self._looker.warm_up()
-        self._encoder = None if args.encode_apart else load_encoder(args.root, pins.lineage.encoder)
+        self._encoder = None if args.encode_apart else load_encoder(args.root, pins.lineage.encoder, texts=False)
         if self._encoder is not None:
             self._encoder.encode_images([np.zeros((224, 224), np.uint8)])
         self._encode = encode
