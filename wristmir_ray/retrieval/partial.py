@@ -88,23 +88,32 @@ async def search(
     until = time.monotonic() + seconds
     if request.exam_id is not None and request.own is None:
         request = replace(request, own=await aside(_holding, index, request.exam_id))
-    started = time.monotonic()
-    request, own, beside = await _own_region(request, _Means(index, known, compute, until, before, aside))
+    started, means = time.monotonic(), _Means(index, known, compute, until, before, aside)
+    request, own, beside = await _own_region(request, means)
     if own not in {State.COMPARED, State.PENDING}:
         return _by_wrists_alone(await aside(index.search, request), own)
     waited_s = time.monotonic() - started
     pool = await aside(_Pool, index, known, request, own, before)
-    if beside is not None and own is State.COMPARED:
-        pool.settle(*beside)
-    missing, started = pool.missing(), time.monotonic()
-    if len(missing) and own is State.COMPARED and until > started:
-        sources = await aside(index.sources, pool.part.places[missing])
-        found = await compute(sources, request.region, max(0.0, until - time.monotonic()))
-        known.add(request.region, pool.part.places[missing], found)
-        pool.settle(missing, found)
+    started = time.monotonic()
+    if own is State.COMPARED:
+        if beside is not None:
+            await aside(pool.settle, *beside)
+        await _compute(pool, pool.missing(), means)
     waited_s += time.monotonic() - started
     answered: Partial = await aside(pool.answer, 1e3 * waited_s)
+    if len(pool.boxless):  # hits whose scores a token brought, or whose boxes were forgotten: they are known to a cache
+        await _compute(pool, pool.boxless, means)
+        answered = await aside(pool.answer, 1e3 * waited_s)
     return answered
+
+
+async def _compute(pool: "_Pool", at: np.ndarray, means: "_Means") -> None:
+    """Let a pool know what can be had of some of its candidates in time."""
+    if len(at) and means.until > time.monotonic():
+        sources = await means.aside(means.index.sources, pool.part.places[at])
+        found = await means.compute(sources, pool.region, max(0.0, means.until - time.monotonic()))
+        await means.aside(means.known.add, pool.region, pool.part.places[at], found)
+        await means.aside(pool.settle, at, found)
 
 
 def _by_wrists_alone(answer: SearchAnswer, own: State) -> Partial:
@@ -188,6 +197,9 @@ class _Pool:
         self._states = np.zeros(count, np.uint8) if before is None else before.states.copy()
         self._scores = np.full(count, np.nan, np.float32) if before is None else before.scores.copy()
         self._boxes: dict[int, Box | None] = {}
+        self.region = request.region
+        self.boxless = np.zeros(0, np.int64)
+        """Of the hits of `answer`: those that were compared, but whose boxes are not known here."""
         if prepared.ask.local is not None:
             found, states = known.scores(request.region, prepared.ask.local, self.part.places)
             here = states != State.PENDING  # what was settled before stays so, known or not
@@ -198,14 +210,15 @@ class _Pool:
         return np.flatnonzero(self._states == State.PENDING)
 
     def settle(self, at: np.ndarray, found: Sequence[Found | None]) -> None:
-        """Take in what came of some candidates."""
+        """Take in what came of some candidates; what was compared before stays so."""
         local = self._prepared.ask.local
         assert local is not None
         for i, f in zip(at.tolist(), found, strict=True):
-            if f is not None:
-                self._states[i], self._boxes[i] = f.state, f.box
-                if f.vector is not None:
-                    self._scores[i] = scores(local, f.vector[None])[0]
+            if f is None or (self._states[i] == State.COMPARED and f.box is None):
+                continue
+            self._states[i], self._boxes[i] = f.state, f.box
+            if f.vector is not None:
+                self._scores[i] = scores(local, f.vector[None])[0]
 
     def answer(self, waited_ms: float) -> Partial:
         request, started = self._prepared.request, time.perf_counter()
@@ -213,6 +226,8 @@ class _Pool:
         ranked = rank(part, Mode.TWO_STAGE, request.k, request.one_a_patient)
         merged = time.perf_counter()
         hits = self._hits(part, ranked)
+        unseen = [hit.box is None for hit in hits] & (self._states[ranked.at] == State.COMPARED)
+        self.boxless = ranked.at[unseen]
         done = time.perf_counter()
         ms = {"compute": waited_ms, "rerank": 1e3 * (merged - started), "metadata": 1e3 * (done - merged)}
         found = self._found
@@ -221,13 +236,12 @@ class _Pool:
         return Partial(answer, states, Progress(self._states, self._scores))
 
     def _hits(self, part: Part, ranked: Ranked) -> list[Hit]:
-        region = self._prepared.request.region
-        hits = self._index.hits(region, part.take(ranked.at), ranked.stage1_ranks)
+        hits = self._index.hits(self.region, part.take(ranked.at), ranked.stage1_ranks)
         return [replace(hit, box=self._box(i)) for hit, i in zip(hits, ranked.at.tolist(), strict=True)]
 
     def _box(self, i: int) -> Box | None:
         if i not in self._boxes:
-            found = self._known.found(self._prepared.request.region, self.part.places[i].tolist())
+            found = self._known.found(self.region, self.part.places[i].tolist())
             return found.box if found else None
         return self._boxes[i]
 

@@ -8,6 +8,7 @@ removed is a key that no longer works, within `RECHECK_S`, without a restart.
 import argparse
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import time
@@ -26,6 +27,8 @@ RECHECK_S = 2.0
 """How often the file is looked at for changes."""
 
 _PREFIX = "wmr_"
+
+log = logging.getLogger(__name__)
 
 
 class Role(StrEnum):
@@ -96,7 +99,8 @@ def read_keys(path: Path) -> list[StoredKey]:
 class Keys:
     """The keys of a file, followed while it changes.
 
-    A file that has become unreadable leaves the keys as they were: a slip of the editor locks nobody out.
+    A file that has become unreadable leaves the keys as they were, which is logged: a slip of the editor locks nobody
+    out, but neither does it take a key away.
 
     Args:
         path: the file.
@@ -109,6 +113,7 @@ class Keys:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._clock = path, clock
         self._seen, self._checked = _stamp(path), clock()  # before it is read: a later change is seen
+        self._told = self._seen
         self._keys = read_keys(path)
 
     def caller(self, key: str) -> Caller | None:
@@ -130,9 +135,12 @@ class Keys:
             return
         try:
             self._keys = read_keys(self._path)
-        except ConfigError:
+        except ConfigError as e:
+            if stamp != self._told:
+                log.error("the API keys cannot be read: those of before hold", extra={"fields": {"reason": str(e)}})
+            self._told = stamp
             return
-        self._seen = stamp
+        self._seen = self._told = stamp
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

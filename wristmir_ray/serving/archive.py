@@ -1,12 +1,14 @@
 """One generation of the archive: an index, the crops behind it, and their words over HTTP."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.errors import WristmirError
 from wristmir_ray.retrieval import query as retrieval
 from wristmir_ray.retrieval.filters import Filters
 from wristmir_ray.retrieval.gallery import Gallery
@@ -19,6 +21,8 @@ from wristmir_ray.serving.config import SearchSettings, ServeArgs
 from wristmir_ray.serving.lineage import Pins, pins_of
 from wristmir_ray.serving.service import Query, pixel_box
 from wristmir_ray.storage import KeyedReader
+
+log = logging.getLogger(__name__)
 
 DEFAULT_KNOWN = SearchSettings().known_rows
 SHORT = 16_000_000
@@ -104,7 +108,8 @@ class Archive:
             return problems.not_stored(p.region)
         if p.region not in self.index.stored and p.mode is api.Mode.TWO_STAGE and p.only_similar:
             return problems.not_calibrated()
-        if not (query.vectors if own is None else own.vectors.keys() & {Region.WRIST, p.region}):
+        of_use = {Region.WRIST, p.region} if p.mode is api.Mode.REGION else {Region.WRIST}
+        if not of_use & (query.vectors if own is None else own.vectors).keys():
             return problems.no_vector()  # an exam may lack its wrist, an upload never does
         return retrieval.SearchRequest(
             region=p.region,
@@ -187,7 +192,12 @@ class Archive:
         """Return one region's crop as PNG; a problem where the exam or the region is not there."""
         if self.index.look(exam_id) is None:
             return problems.unknown_exam()
-        for row in self._crops.rows(exam_id) if self._crops else ():
+        try:
+            rows = self._crops.rows(exam_id) if self._crops else []
+        except (WristmirError, OSError) as e:  # the message may hold addresses
+            log.error("a crop could not be read", extra={"fields": {"reason": type(e).__name__}})
+            return problems.store_away()
+        for row in rows:
             if row["region"] == region and row["png"] is not None:
                 return bytes(row["png"])
         return problems.unknown_region()

@@ -29,6 +29,7 @@ STALL_S = 60.0
 logger = logging.getLogger(__name__)
 
 _ID = REQUEST_ID.lower().encode()
+_TIMED_OUT = "the request was not done within the service's time limit, in which sending it counts"
 _LIMIT = "x-request-timeout-seconds"
 _STEERING = frozenset({_LIMIT, "x-request-disconnect-disabled", "serve-multiplexed-model-id", "x-session-id"})
 """Headers by which Serve lets a sender choose its time limit, what becomes of it when he goes, and its replica."""
@@ -62,6 +63,9 @@ class Door:
             receive, answer = reader.receive, _Answer(answer.named, reader.send)
         try:
             await self._app({**scope, "headers": [*headers, answer.named]}, receive, answer.pass_on)
+        except asyncio.CancelledError:  # a replica's own door has said 408, and gives up
+            if answer.error is None:
+                raise
         except Exception:
             if answer.begun and answer.error is None:  # too late for another answer
                 raise
@@ -136,6 +140,9 @@ def _error(start: Message) -> Response | None:
         return _answer(problems.problem(429, "busy", "too many requests wait; try again later"), wait)
     if status == 500:
         return _part_failed()
+    if status == 408:
+        logger.warning("a request was not done in its time")
+        return _answer(problems.unavailable("timed_out", _TIMED_OUT), wait)
     not_ready = "the service is not up" if status == 404 else "a part of the service did not answer in time"
     return _answer(problems.unavailable("not_ready", not_ready), wait)
 

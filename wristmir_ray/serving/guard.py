@@ -28,7 +28,7 @@ ROLES: Mapping[str, Role] = {"/metrics": Role.ADMIN}
 """Addresses that need more than reading."""
 
 NOT_ANSWERED = 499
-"""Status of a request whose sender was gone before it was answered."""
+"""Status of a request whose sender was gone before it was answered, or whose time was up: `request_timeout_s`."""
 
 SENT_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
 """Of a request, that its sender may choose."""

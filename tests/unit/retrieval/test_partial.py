@@ -69,6 +69,11 @@ def shown(answer: Any) -> list[tuple[Any, ...]]:
     ]
 
 
+def boxes(answer: Any) -> list[Any]:
+    """The boxes of those hits whose bones were compared."""
+    return [h.box for h in answer.hits if h.region_score is not None]
+
+
 requests = st.fixed_dictionaries(
     {
         "region": st.sampled_from(BONES),
@@ -133,7 +138,9 @@ def test_coverage_never_falls_and_ends_in_the_complete_answer(
         assert pending == sorted(pending, key=lambda r: r or 0)
         if coverage == 1:
             break
-    assert shown(found.answer) == shown(full.search(request))
+    wanted = full.search(request)
+    assert shown(found.answer) == shown(wanted)
+    assert boxes(found.answer) == boxes(wanted)
 
 
 def test_what_is_pending_follows_in_stage_1_order_and_is_flagged(both: tuple[Index, Index]) -> None:
@@ -166,7 +173,27 @@ def test_more_than_may_be_known_is_forgotten_and_the_answer_stays_right(both: tu
     known, compute = Known(bare, 8), Computes(full)
     for number in (-1, -2, -1):
         request = request_of(full, {"query": number, "region": Region.DISTAL_RADIUS, "pool": 20, "k": 20})
-        assert shown(ask(bare, request, compute, known).answer) == shown(full.search(request))
+        found, wanted = ask(bare, request, compute, known).answer, full.search(request)
+        assert shown(found) == shown(wanted)
+        assert boxes(found) == boxes(wanted)
+
+
+def test_a_box_that_is_not_known_any_more_is_asked_for_and_where_that_fails_the_score_stays(
+    both: tuple[Index, Index],
+) -> None:
+    full, bare = both
+    request = request_of(full, {"query": -1, "region": Region.DISTAL_RADIUS, "pool": 30, "k": 10})
+    before = ask(bare, request, Computes(full)).progress
+    wanted = full.search(request)
+    compared = [h.exam_id for h in wanted.hits if h.region_score is not None]
+    compute = Computes(full, lost={compared[0]: State.SOURCE_CHANGED})
+    found = ask(bare, request, compute, before=before).answer
+    assert sorted(compute.asked) == sorted(compared), "of the pool the hits alone"
+    assert shown(found) == shown(wanted)
+    assert {h.exam_id for h in found.hits if h.box is None} == {
+        compared[0],
+        *({h.exam_id for h in wanted.hits} - {*compared}),
+    }
 
 
 def test_images_that_cannot_be_used_settle_but_are_asked_for_again(both: tuple[Index, Index]) -> None:

@@ -54,13 +54,19 @@ def test_a_removed_line_is_a_key_that_no_longer_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "slip", [b": no yaml: [", b"- {name: a}", b"", b"\xff\xfe", b"a: 2026-99-99", b"[" * 5_000, None]
 )
-def test_a_slip_of_the_editor_locks_nobody_out(tmp_path: Path, slip: bytes | None) -> None:
+def test_a_slip_of_the_editor_locks_nobody_out_and_is_told_once(
+    tmp_path: Path, slip: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
     file, clock = tmp_path / "keys.yaml", Clock()
     key = add_key(file, "reading-room", Role.READ)
     keys = Keys(file, clock)
     file.unlink() if slip is None else file.write_bytes(slip)
-    clock.now += access.RECHECK_S
-    assert keys.caller(key) == Caller("reading-room", Role.READ)
+    for _ in range(3):
+        clock.now += access.RECHECK_S
+        assert keys.caller(key) == Caller("reading-room", Role.READ)
+    (told,) = caplog.records
+    assert told.levelname == "ERROR"
+    assert "keys.yaml" in told.fields["reason"]  # type: ignore[attr-defined]
     second = add_key(tmp_path / "other.yaml", "second", Role.READ)
     file.write_text((tmp_path / "other.yaml").read_text())
     clock.now += access.RECHECK_S

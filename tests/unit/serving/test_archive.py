@@ -1,6 +1,7 @@
 """The archive behind the service, its lineage, and the refusal to start; manifests and arrays, no models."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.conftest import REPO
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
 from wristmir_ray.errors import IndexMismatch, NotPublished
+from wristmir_ray.retrieval.gallery import Holding
 from wristmir_ray.retrieval.writing import Making, write_index
 from wristmir_ray.schemas import CROPS, conform
 from wristmir_ray.search import Mode
@@ -151,6 +153,30 @@ def test_unknown_exams_and_missing_regions_are_problems(archive: Archive) -> Non
     missing = archive.crop(BARE, Region.DISTAL_RADIUS)
     assert isinstance(missing, api.Problem)
     assert missing.code == "no_region"
+
+
+def test_an_exam_whose_wrist_was_not_embedded_can_be_asked_by_its_bone_alone(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = archive.index.look
+
+    def wristless(exam_id: str) -> Holding | None:
+        held = look(exam_id)
+        return held and replace(held, vectors={r: v for r, v in held.vectors.items() if r is not Region.WRIST})
+
+    monkeypatch.setattr(archive.index, "look", wristless)
+    for mode in (api.Mode.TWO_STAGE, api.Mode.GLOBAL):
+        found = archive.search(Query(api.SearchParameters(mode=mode), exam_id=EXAMS[0]))
+        assert isinstance(found, api.Problem)
+        assert (found.status, found.code) == (422, "no_query_vector")
+    assert ask(archive, EXAMS[0], mode="region").hits
+
+
+def test_a_crop_whose_store_is_away_is_no_fault_of_ours(archive: Archive, args: ServeArgs) -> None:
+    Path(storage.run_uri(args.root, "crops", "r1"), "0.parquet").unlink()
+    found = archive.crop(EXAMS[3], Region.DISTAL_ULNA)
+    assert isinstance(found, api.Problem)
+    assert (found.status, found.code) == (503, "store_away")
 
 
 def test_an_exam_and_its_crop(archive: Archive) -> None:

@@ -137,13 +137,20 @@ async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
     """What Serve's proxy says where the replica died under a request: nothing, of which uvicorn makes a bare 500."""
 
 
+async def gives_up(scope: Scope, receive: Receive, send: Send) -> None:
+    """What a replica does at its own door, once a request's time is up."""
+    await serves(408, "Request 7 timed out after 30s.", {})(scope, receive, send)
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize(
     ("app", "status", "code"),
     [
         (nothing, 503, "part_failed"),
         (fails, 503, "part_failed"),
         (serves(500, "Internal Server Error", {}), 503, "part_failed"),
-        (serves(408, "Request 7 timed out after 30s.", {}), 503, "not_ready"),
+        (serves(408, "Request 7 timed out after 30s.", {}), 503, "timed_out"),
+        (gives_up, 503, "timed_out"),
         (serves(503, "Deployment is unavailable", {"retry-after": "7"}), 503, "not_ready"),
         (serves(404, "Path '/' not found.", {}), 503, "not_ready"),
         (
