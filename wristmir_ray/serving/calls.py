@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PART_TIMEOUT_S = 20.0
-"""Below `request_timeout_s` of serve_config.yaml, so that the answer is ours: a problem, not a bare 408."""
+"""Of a call to one part. Below `request_timeout_s` of serve_config.yaml, so that its silence is told in our words."""
 SHARD_TIMEOUT_S = 6.0
 """Of one call to a shard: a search has three, one after the other, and five where regions are computed."""
 LOAD_TIMEOUT_S = 600.0
@@ -45,6 +45,8 @@ async def value(response: Awaitable[Any], kind: type[T], timeout_s: float = PART
         if isinstance(e, RayTaskError):  # an exception of ours in a part: another try would meet it again
             raise ProblemError(problems.internal()) from e
         raise ProblemError(problems.unavailable("part_failed", "a part of the service did not answer")) from e
+    except ProblemError:  # of a part in this process
+        raise
     except Exception as e:
         logger.exception("a part failed")  # of one in this process nobody else tells
         raise ProblemError(problems.internal()) from e

@@ -6,19 +6,33 @@
 import argparse
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from wristmir_ray.config import describe, read_yaml
+from wristmir_ray.config import Section, describe, read_yaml
 from wristmir_ray.errors import ConfigError, WristmirError
 from wristmir_ray.serving.access import read_keys
-from wristmir_ray.serving.config import ServeArgs
-from wristmir_ray.serving.lineage import preflight
+from wristmir_ray.serving.config import BatchSettings, BonesSettings, SearchSettings, ServeArgs
+from wristmir_ray.serving.lineage import Pins, pins_of, preflight
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 IMPORT_PATH = "wristmir_ray.serving.app:build_app"
+
+
+def application(path: Path) -> Mapping[str, Any]:
+    """Return our application in a Serve configuration.
+
+    Raises:
+        ConfigError: no such file, or no such application in it.
+    """
+    applications = read_yaml(path).get("applications") or []
+    ours = [a for a in applications if isinstance(a, dict) and a.get("import_path") == IMPORT_PATH]
+    if not ours:
+        raise ConfigError(f"{path.name} has no application with import_path {IMPORT_PATH}")
+    return dict(ours[0])
 
 
 def arguments(path: Path) -> ServeArgs:
@@ -27,21 +41,45 @@ def arguments(path: Path) -> ServeArgs:
     Raises:
         ConfigError: no such file, no such application in it, or a wrong setting.
     """
-    applications = read_yaml(path).get("applications") or []
-    ours = [a for a in applications if isinstance(a, dict) and a.get("import_path") == IMPORT_PATH]
-    if not ours:
-        raise ConfigError(f"{path.name} has no application with import_path {IMPORT_PATH}")
     try:
-        return ServeArgs(**(ours[0].get("args") or {}))
+        return ServeArgs(**(application(path).get("args") or {}))
     except ValidationError as e:
         raise ConfigError(f"{path.name}: args: {describe(e)}") from None
+
+
+def check_parts(path: Path, args: ServeArgs, pins: Pins) -> str:
+    """Return the run of the index that will answer, each part's `user_config` read as the part reads it.
+
+    Raises:
+        ConfigError: a setting is wrong, or another part's.
+        NotPublished, IndexMismatch: the run that `index_run` swaps in is not there, or not of this service's making.
+    """
+    searcher = "Search" if args.search_apart else "Ingress"
+    kinds: dict[str, type[Section]] = {searcher: SearchSettings, "Encode": BatchSettings, "Bones": BonesSettings}
+    deployments = [d for d in application(path).get("deployments") or [] if isinstance(d, dict)]
+    wanted = {str(d.get("name")): d["user_config"] for d in deployments if d.get("user_config") is not None}
+    read: dict[str, Section] = {}
+    for name, settings in wanted.items():
+        if name not in kinds:
+            raise ConfigError(f"{path.name}: {name} takes no user_config here; {', '.join(kinds)} do")
+        try:
+            read[name] = kinds[name](**settings)
+        except (ValidationError, TypeError) as e:
+            said = describe(e) if isinstance(e, ValidationError) else "is no mapping"
+            raise ConfigError(f"{path.name}: {name}: user_config: {said}") from None
+    settings = read.get(searcher)
+    swapped = settings.index_run if isinstance(settings, SearchSettings) else None
+    if swapped is None:
+        return pins.lineage.index
+    pins.check_same_models(pins_of(args, swapped))
+    return swapped
 
 
 def check_port(path: Path) -> None:
     """Raise ConfigError when another program listens where the service is to listen."""
     options = read_yaml(path).get("http_options") or {}
     host, port = options.get("host", "127.0.0.1"), int(options.get("port", 8000))
-    with socket.socket() as s:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind((host, port))
@@ -75,12 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = arguments(args.config)
         check_open(args.config, wanted)
         pins = preflight(wanted)
+        index = check_parts(args.config, wanted, pins)
         if args.start:
             check_port(args.config)
     except WristmirError as e:
         print(f"serve: {e}", file=sys.stderr)
         return e.exit_code
-    print(f"serve: index {pins.lineage.index}, encoder {pins.lineage.encoder}")
+    print(f"serve: index {index}, encoder {pins.lineage.encoder}")
     return 0
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Box, Region
-from wristmir_ray.errors import Reject
+from wristmir_ray.errors import Reject, WristmirError
 from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import decode
@@ -199,6 +199,7 @@ class Current(Generic[T]):
         except Exception as e:
             if self._value is None:
                 raise
-            log.error("kept the current index: the new one failed", extra={"fields": {"reason": type(e).__name__}})
+            reason = str(e) if isinstance(e, WristmirError) else type(e).__name__  # ours name the run and the mend
+            log.error("kept the current index: the new one failed", extra={"fields": {"reason": reason}})
             return
         self._value = value

@@ -1,86 +1,22 @@
 """The archive behind the service, its lineage, and the refusal to start; manifests and arrays, no models."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.conftest import REPO
+from tests.unit.serving.made_archive import BARE, EXAMS, publish, publish_crops, publish_index
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
 from wristmir_ray.errors import IndexMismatch, NotPublished
 from wristmir_ray.retrieval.gallery import Holding
-from wristmir_ray.retrieval.writing import Making, write_index
-from wristmir_ray.schemas import CROPS, conform
 from wristmir_ray.search import Mode
-from wristmir_ray.serving import api, check
+from wristmir_ray.serving import api
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.config import SearchSettings, ServeArgs
 from wristmir_ray.serving.lineage import preflight
 from wristmir_ray.serving.service import Query
-
-EXAMS = [f"{i:032x}" for i in range(6)]
-DIM = 4
-BARE = EXAMS[5]
-"""An exam in which no bone was found."""
-
-
-def publish(root: str, name: str, run_id: str = "r1", **more: Any) -> None:
-    storage.publish(root, storage.Manifest(name, run_id, "test", **more))
-
-
-def publish_index(root: str, run_id: str = "r1", crops: str = "r1", digest: str = "e") -> None:
-    import pyarrow as pa
-
-    random = np.random.default_rng(0)
-    vectors = {}
-    for region in Region:
-        rows = random.normal(size=(len(EXAMS), DIM)).astype(np.float32)
-        vectors[region] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        if region is not Region.WRIST:
-            vectors[region][5] = np.nan
-    rows = [_metadata(i, e) for i, e in enumerate(EXAMS)]
-    files = write_index(storage.run_uri(root, "index", run_id), pa.Table.from_pylist(rows), vectors, Making(digest))
-    models = {"encoder": "r1", "roi_detector": "r1", "bone_detector": "r1"}
-    publish(root, "index", run_id, files=files, inputs={"crops": crops}, models=models, metrics={"digest": digest})
-
-
-def _metadata(i: int, exam_id: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"exam_id": exam_id, "patient_id": f"p{i // 2}", "laterality": ["left", "right"][i % 2]}
-    row |= {"view": "pa", "age_years": 5.0 + i, "sex": "female", "study_date": None, "split": "test"}
-    for region in Region:
-        lacks = exam_id == BARE and region is not Region.WRIST
-        row[f"{region.value}_box"] = None if lacks else [0.0, 1.0, 10.0, 11.0]
-        row |= {f"{region.value}_caption": f"{region.words} {i}", f"{region.value}_presence": "present"}
-        row |= {f"{region.value}_fracture_type": "buckle", f"{region.value}_healing": None}
-    return row
-
-
-def publish_crops(root: str, run_id: str = "r1", margin: float = 0.1) -> None:
-    rows = []
-    for exam_id in EXAMS:
-        for region in Region:
-            lacks = exam_id == BARE and region is not Region.WRIST
-            rows.append({"exam_id": exam_id, "region": region, "png": None if lacks else f"{exam_id}{region}".encode()})
-            rows[-1] |= {"error": "no_region" if lacks else None}
-    table = conform(rows, CROPS)
-    storage.write_parquet(table, storage.join(storage.run_uri(root, "crops", run_id), "0.parquet"), 4)
-    config = {"detectors": None, "decode": {}, "regions": {"roi_margin": margin}}
-    publish(root, "crops", run_id, schema=CROPS.fingerprint, files=["0.parquet"], config=config)
-
-
-@pytest.fixture
-def args(tmp_path: Path) -> ServeArgs:
-    root = str(tmp_path / "archive")
-    publish(root, "encoder", metrics={"digest": "e"})
-    for name in ("roi_detector", "bone_detector"):
-        publish(root, name)
-    publish_crops(root)
-    publish_index(root)
-    return ServeArgs(root=root)
 
 
 @pytest.fixture
@@ -224,41 +160,7 @@ def test_whatever_is_missing_is_named(args: ServeArgs, name: str) -> None:
         preflight(args)
 
 
-def write_config(folder: Path, **args: Any) -> str:
-    path = folder / "serve.yaml"
-    application = {"import_path": check.IMPORT_PATH, "args": args}
-    path.write_text(json.dumps({"applications": [application]}))  # JSON is YAML
-    return str(path)
-
-
-def test_the_check_names_the_runs(args: ServeArgs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check.main([write_config(tmp_path, root=args.root)]) == 0
-    assert "index r1" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("settings", "word"),
-    [({"root": "nowhere"}, "nothing is published as 'index'"), ({"rot": "x"}, "rot"), ({"threads": 0}, "threads")],
-)
-def test_the_check_refuses_in_one_line(
-    settings: dict[str, Any], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert check.main([write_config(tmp_path, **settings)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert word in line
-
-
-def test_the_check_refuses_a_file_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "other.yaml").write_text("applications: []")
-    assert check.main([str(tmp_path / "other.yaml")]) == 2
-    assert check.main([str(tmp_path / "missing.yaml")]) == 2
-
-
 def test_a_local_root_is_made_absolute_and_a_bucket_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert ServeArgs(root="archive").root == str(tmp_path / "archive")
     assert ServeArgs(root="s3://bucket/archive").root == "s3://bucket/archive"
-
-
-def test_the_shipped_configuration_is_understood() -> None:
-    assert check.arguments(REPO / "serve_config.yaml").name == "archive"

@@ -1,14 +1,20 @@
-"""A service that anyone on the network could ask does not start by accident."""
+"""What `serve run` would stumble over, or would let in by accident, is told before it starts, in one line."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from wristmir_ray.errors import ConfigError
+from tests.conftest import REPO
+from tests.unit.serving.made_archive import publish, publish_index
+from wristmir_ray import storage
+from wristmir_ray.errors import ConfigError, IndexMismatch, NotPublished, WristmirError
+from wristmir_ray.serving import check
 from wristmir_ray.serving.access import Role, add_key
 from wristmir_ray.serving.check import check_open
 from wristmir_ray.serving.config import ServeArgs
+from wristmir_ray.serving.lineage import preflight
 
 
 def config(folder: Path, host: str | None) -> Path:
@@ -32,3 +38,78 @@ def test_a_network_needs_keys(tmp_path: Path, host: str) -> None:
         check_open(path, ServeArgs(root="unused", api_keys=str(keys)))
     add_key(keys, "viewer", Role.READ)
     check_open(path, ServeArgs(root="unused", api_keys=str(keys)))
+
+
+def written(folder: Path, args: dict[str, Any], **user_configs: Any) -> Path:
+    parts = [{"name": name, "user_config": settings} for name, settings in user_configs.items()]
+    path = folder / "serve.yaml"
+    application = {"import_path": check.IMPORT_PATH, "args": args, "deployments": parts}
+    path.write_text(yaml.safe_dump({"applications": [application]}))
+    return path
+
+
+def test_the_check_names_the_runs(args: ServeArgs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main([str(written(tmp_path, {"root": args.root}))]) == 0
+    assert "index r1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [({"root": "nowhere"}, "nothing is published as 'index'"), ({"rot": "x"}, "rot"), ({"threads": 0}, "threads")],
+)
+def test_the_check_refuses_in_one_line(
+    settings: dict[str, Any], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check.main([str(written(tmp_path, settings))]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert word in line
+
+
+def test_the_check_refuses_a_file_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.yaml").write_text("applications: []")
+    assert check.main([str(tmp_path / "other.yaml")]) == 2
+    assert check.main([str(tmp_path / "missing.yaml")]) == 2
+
+
+def test_the_shipped_configuration_is_understood() -> None:
+    assert check.arguments(REPO / "serve_config.yaml").name == "archive"
+
+
+def test_the_check_reads_what_each_part_is_told(args: ServeArgs, tmp_path: Path) -> None:
+    pins = preflight(args)
+    publish_index(args.root, "r2")
+    for apart, searcher in ((False, "Ingress"), (True, "Search")):
+        told = args.model_copy(update={"search_apart": apart})
+        for settings, run in (({}, "r1"), ({"index_run": None}, "r1"), ({"index_run": "r2"}, "r2")):
+            path = written(tmp_path, {"root": args.root}, **{searcher: settings}, Bones={"at_once": 2})
+            assert check.check_parts(path, told, pins) == run
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "words"),
+    [
+        ({"Ingress": {"index_run": "gone"}}, NotPublished, "gone"),
+        ({"Ingress": {"index_run": "other"}}, IndexMismatch, "another encoder"),
+        ({"Ingress": {"index_runs": "r1"}}, ConfigError, "Ingress: user_config: unknown setting 'index_runs'"),
+        ({"Ingress": ["r1"]}, ConfigError, "Ingress: user_config"),
+        ({"Search": {"index_run": "r1"}}, ConfigError, "Search takes no user_config here; Ingress, Encode, Bones do"),
+        ({"Encode": {"max_batch_size": 0}}, ConfigError, "Encode: user_config: setting 'max_batch_size'"),
+    ],
+)
+def test_the_check_refuses_what_a_part_would(
+    args: ServeArgs,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    told: Any,
+    error: type[WristmirError],
+    words: str,
+) -> None:
+    publish(args.root, "encoder", "e2", metrics={"digest": "e2"})
+    publish_index(args.root, "other", digest="e2")
+    publish(args.root, "encoder", metrics={"digest": "e"})
+    storage.point_to(args.root, "index", "r1")
+    storage.point_to(args.root, "encoder", "r1")
+    path = written(tmp_path, {"root": args.root}, **told)
+    assert check.main([str(path)]) == error("").exit_code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line

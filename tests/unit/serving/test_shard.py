@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError
 
-from tests.unit.serving.test_archive import BARE, EXAMS, args, publish_crops, publish_index  # noqa: F401
+from tests.unit.serving.made_archive import BARE, EXAMS, publish_index
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
 from wristmir_ray.retrieval.cut import Share
@@ -62,7 +62,7 @@ class _Broadcast:
 
 
 @pytest.fixture
-def sharded(args: ServeArgs) -> ServeArgs:  # noqa: F811
+def sharded(args: ServeArgs) -> ServeArgs:
     """Two runs: r1 of all exams, r2 after the first two were deleted."""
     from wristmir_ray.retrieval.publishing import update
 
@@ -87,11 +87,11 @@ def second_run(root: str) -> str:
     return storage.published(root, "index").run_id
 
 
-def handles(args: ServeArgs) -> list[Handle]:  # noqa: F811
+def handles(args: ServeArgs) -> list[Handle]:
     return [Handle(Shard(args, s)) for s in shares_of(args, preflight(args).lineage.index)]
 
 
-def run(args: ServeArgs, shards: list[Handle], test: Callable[[Search], Coroutine[Any, Any, None]]) -> None:  # noqa: F811
+def run(args: ServeArgs, shards: list[Handle], test: Callable[[Search], Coroutine[Any, Any, None]]) -> None:
     async def whole() -> None:
         search = Search(args, preflight(args), None, None, *shards)
         await search.reconfigure({})
@@ -100,7 +100,7 @@ def run(args: ServeArgs, shards: list[Handle], test: Callable[[Search], Coroutin
     asyncio.run(whole())
 
 
-def whole(args: ServeArgs, index_run: str | None = None) -> Archive:  # noqa: F811
+def whole(args: ServeArgs, index_run: str | None = None) -> Archive:
     return Archive.load(args, preflight(args), SearchSettings(index_run=index_run))
 
 
@@ -218,7 +218,7 @@ def test_a_shard_that_is_away_or_slow_is_a_503_and_never_an_answer(
     run(sharded, shards, test)
 
 
-def _upload(args: ServeArgs) -> Any:  # noqa: F811
+def _upload(args: ServeArgs) -> Any:
     return {r: v[2] for r, v in _vectors(args.root).items()}
 
 

@@ -87,9 +87,14 @@ class Cache:
                     self._new[key] = found
                 self._forget()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is not written that is to be."""
+        return bool(self._new) and self._folder is not None
+
     def flush(self) -> bool:
         """Write what is new; return whether all is written. A disk that is full costs nothing but that."""
-        if not self._new or self._folder is None:
+        if self._folder is None or not self.is_behind:
             return True
         with self._lock:
             new, self._new = self._new, {}

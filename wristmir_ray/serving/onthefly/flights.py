@@ -165,8 +165,10 @@ class Flights:
             flight.landed.set_result(found)
 
     async def _write(self) -> None:
-        await asyncio.sleep(WRITE_AFTER_S)
-        await asyncio.to_thread(self.cache.flush)
+        while self.cache.is_behind:  # also of what came while the rows before it were written
+            await asyncio.sleep(WRITE_AFTER_S)
+            if not await asyncio.to_thread(self.cache.flush):
+                return
 
 
 def key_of(source: Source, region: Region) -> str:

@@ -1,6 +1,7 @@
 """One computation an exam, deadlines, and what failures leave: an event loop and a made-up computation."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wristmir_ray import storage
 from wristmir_ray.anatomy import Box, Region, Side
 from wristmir_ray.retrieval.unstored import Found, Source, State
 from wristmir_ray.serving.onthefly.cache import Cache
@@ -211,6 +213,36 @@ def test_what_is_computed_is_written_before_long(tmp_path: Any, monkeypatch: pyt
         again = Flights(Cache(str(tmp_path), "m", 4, 1 << 20), works)
         assert all(await again.find([source(i) for i in range(9)], RADIUS, 0))
         assert set(works.asked.values()) == {1}
+
+    run(test())
+
+
+def test_what_is_computed_while_others_are_written_is_written_too(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wristmir_ray.serving.onthefly import flights as module
+
+    monkeypatch.setattr(module, "WRITE_AFTER_S", 0.0)
+    writes, may_end, wrote = threading.Event(), threading.Event(), storage.write_parquet
+
+    def slowly(*args: Any) -> None:
+        writes.set()
+        may_end.wait(10)
+        wrote(*args)
+
+    monkeypatch.setattr(storage, "write_parquet", slowly)
+
+    async def test() -> None:
+        works = Works()
+        works.may.set()
+        f = Flights(Cache(str(tmp_path), "m", 4, 1 << 20), works)
+        await f.find([source(1)], RADIUS, 9)
+        assert await asyncio.to_thread(writes.wait, 10)
+        await f.find([source(2)], RADIUS, 9)
+        may_end.set()
+        assert f._writer is not None
+        await f._writer
+        assert len(Cache(str(tmp_path), "m", 4, 1 << 20)) == 2
 
     run(test())
 
