@@ -1,13 +1,13 @@
-"""What a job that runs reads and writes: noted below the root as long as it runs, so that pruning leaves it alone.
+"""What is in use: noted below the root by a job that runs, or by a service, so that pruning leaves it alone.
 
-A note is written anew every few minutes. One that no longer is belongs to a job that was killed: it holds
-nothing any more.
+A note is written anew every few minutes. One that no longer is belongs to somebody who was killed or has stopped: it
+holds nothing any more.
 """
 
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from wristmir_ray import storage
@@ -18,7 +18,53 @@ log = logging.getLogger(__name__)
 FOLDER = "_work/held"
 BEAT_S = 600.0
 DEAD_H = 2.0
-"""A note of this age is a killed job's."""
+"""A note of this age is nobody's."""
+
+
+class Note:
+    """One holder's note. A thread of its own writes it anew until it is dropped.
+
+    Args:
+        root: folder or s3:// prefix.
+        name: of the holder; nobody else's.
+    """
+
+    def __init__(self, root: str, name: str) -> None:
+        self._note = storage.join(root, FOLDER, f"{name}.json")
+        self._content = b""
+        self._ended = threading.Event()
+        self._beat: threading.Thread | None = None
+
+    def hold(self, runs: Iterable[tuple[str, str]], work: Sequence[str] = ()) -> None:
+        """Hold these, and what was held before no more.
+
+        Args:
+            runs: (name, run id) of what is read.
+            work: folders below `_work` that are read or written, `NAME/FOLDER`.
+
+        Raises:
+            StoreFailed: the note cannot be written.
+        """
+        self._content = json.dumps({"runs": sorted(runs), "work": list(work)}).encode()
+        storage.write_bytes(self._note, self._content)
+        if self._beat is None:
+            self._beat = threading.Thread(target=self._refresh, name="held", daemon=True)
+            self._beat.start()
+
+    def drop(self) -> None:
+        """Hold nothing any more."""
+        self._ended.set()
+        if self._beat is not None:
+            self._beat.join()
+        with suppress(Exception):  # a note that stays dies by itself
+            storage.delete(self._note)
+
+    def _refresh(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            try:
+                storage.write_bytes(self._note, self._content)
+            except StoreFailed:
+                log.warning("a note of what is in use cannot be written", extra={"fields": {"note": self._note}})
 
 
 @contextmanager
@@ -31,33 +77,18 @@ def held(root: str, run_id: str, runs: Mapping[str, str], work: Sequence[str]) -
         runs: name -> run id of what is read.
         work: folders below `_work` that are read or written, `NAME/FOLDER`.
     """
-    note = storage.join(root, FOLDER, f"{run_id}.json")
-    content = json.dumps({"runs": dict(runs), "work": list(work)}).encode()
-    ended = threading.Event()
-
-    def refresh() -> None:
-        while not ended.wait(BEAT_S):
-            try:
-                storage.write_bytes(note, content)
-            except StoreFailed:
-                log.warning("a note of what is in use cannot be written", extra={"fields": {"note": note}})
-
-    storage.write_bytes(note, content)
-    beat = threading.Thread(target=refresh, name="held", daemon=True)
-    beat.start()
+    note = Note(root, run_id)
+    note.hold(runs.items(), work)
     try:
         yield
     finally:
-        ended.set()
-        beat.join()
-        with suppress(Exception):  # what the body raised comes first, and a note that stays dies by itself
-            storage.delete(note)
+        note.drop()
 
 
-def read(note: str) -> tuple[dict[str, str], list[str]]:
-    """Return the runs and the work folders that a note holds; nothing where its job has just ended."""
+def read(note: str) -> tuple[set[tuple[str, str]], list[str]]:
+    """Return the runs (name, run id) and the work folders that a note holds; nothing where its job has just ended."""
     try:
         said = json.loads(storage.read_bytes(note))
     except FileNotFoundError:
-        return {}, []
-    return said["runs"], said["work"]
+        return set(), []
+    return {(name, run_id) for name, run_id in said["runs"]}, said["work"]

@@ -2,9 +2,9 @@
 
 Needed is every published run, `keep` further ones of each name, and what they were made from, however
 far back. A run of the same name among its inputs is one that it adds to (an index's earlier segments):
-that one is needed for its files, not for what it was made from. What a job holds that runs now is needed
-whatever its age. The service's cache of bones goes by age alone. A run that is deleted loses its manifest
-first: readers never meet half of it.
+that one is needed for its files, not for what it was made from. What is in use (`held`: a job that runs, a
+service that answers) is needed whatever its age. The service's cache of bones goes by age alone. A run that is
+deleted loses its manifest first: readers never meet half of it.
 """
 
 import json
@@ -50,10 +50,10 @@ def run(config: PruneConfig) -> Summary:
     holding, dead = _notes(config.root)
     in_use = [held.read(note) for note in holding]
     runs = find_runs(config.root)
-    kept = needed(config.root, runs, config.keep, {pair for of_job, _ in in_use for pair in of_job.items()})
+    kept = needed(config.root, runs, config.keep, {pair for pairs, _ in in_use for pair in pairs})
     every = [r for of_name in runs.values() for r in of_name.values()]
     old = [r for r in every if (r.name, r.run_id) not in kept and r.age_h >= config.min_age_h]
-    used = {folder for _, of_job in in_use for folder in of_job}
+    used = {folder for _, folders in in_use for folder in folders}
     parts = [r for r in _folders(storage.join(config.root, WORK)) if f"{r.name}/{r.run_id}" not in used]
     work = [r for r in parts if r.age_h >= config.work_age_h]
     cache = [r for r in _folders(config.root, CACHE) if r.age_h >= config.cache_age_h]
@@ -69,7 +69,7 @@ def run(config: PruneConfig) -> Summary:
         f"{verb}_cache": [r.run_id for r in cache],
         f"{verb}_mib": round(sum(r.num_bytes for r in [*old, *work, *cache]) / 2**20, 1),
         "kept_runs": len(every) - len(old),
-        "jobs_that_run": len(holding),
+        "in_use_by": len(holding),
     }
     return Summary(JOB, {}, rows=len(every), seconds=time.monotonic() - started, facts=facts)
 
@@ -96,7 +96,7 @@ def needed(root: str, runs: Runs, keep: int, used: Iterable[tuple[str, str]] = (
         root: folder or s3:// prefix.
         runs: all there are.
         keep: finished runs of each name beside the published one.
-        used: (name, run id) of what jobs hold that run now.
+        used: (name, run id) of what is in use now (`held`).
     """
     out: set[tuple[str, str]] = set()
     followed: set[tuple[str, str]] = set()
@@ -128,7 +128,7 @@ def _extended(runs: Runs, run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _notes(root: str) -> tuple[list[str], list[str]]:
-    """Return the notes of jobs that run, and those of jobs that were killed."""
+    """Return the notes of what is in use, and those of holders that are no more."""
     fs, path = storage.filesystem(storage.join(root, held.FOLDER))
     found = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
     now = time.time()

@@ -5,6 +5,7 @@ They give a `Problem` back as a value; the ingress raises it for its HTTP face.
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +19,8 @@ from ray.serve.handle import DeploymentHandle
 from wristmir_ray import log, storage
 from wristmir_ray.anatomy import Region
 from wristmir_ray.config import LogConfig
+from wristmir_ray.errors import WristmirError
+from wristmir_ray.held import Note
 from wristmir_ray.imaging.crop import decode_png, encode_png
 from wristmir_ray.models.encoder import load_encoder
 from wristmir_ray.retrieval.cut import Cut
@@ -120,6 +123,7 @@ class Search:
         self._shards = shards
         self._secret = load_secret(args.cache_place)
         self._current: Current[Archive] = Current()
+        self._note = Note(args.root, f"serve-{uuid.uuid4().hex}")
         self._swapping = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -138,6 +142,15 @@ class Search:
         load = partial(Archive.load, self._args, self._pins, SearchSettings(**settings), opened)
         async with self._swapping:
             await asyncio.to_thread(self._current.swap, load)
+            await asyncio.to_thread(self._hold)
+
+    def _hold(self) -> None:
+        """Keep the runs that answer, and those that a part which starts anew opens, from being pruned."""
+        try:
+            self._note.hold({run for pins in (self._pins, self._current.get().pins) for run in pins.runs})
+        except (WristmirError, OSError) as e:
+            said = {"reason": type(e).__name__}
+            logger.warning("what is served cannot be noted: prune_runs might delete it", extra={"fields": said})
 
     async def _keep(self) -> None:
         """Have the shards hold what this replica answers from: also those that have started anew since."""

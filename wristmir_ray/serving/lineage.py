@@ -26,6 +26,12 @@ class Pins:
     preparation: str
     """Hash of the settings and detectors that made the crops: a query must go through the same."""
 
+    @property
+    def runs(self) -> set[tuple[str, str]]:
+        """(name, run id) of what is opened to answer; what those were made from hangs on them."""
+        models = {(ENCODER, self.lineage.encoder), (INDEX, self.lineage.index), (CROPS.name, self.crops)}
+        return models | {(ROI_DETECTOR, self.lineage.roi_detector), (BONE_DETECTOR, self.lineage.bone_detector)}
+
     def check_same_models(self, other: "Pins") -> None:
         """Raise IndexMismatch when the queries prepared for `self` cannot be asked of `other`."""
         if other.encoder_digest != self.encoder_digest:

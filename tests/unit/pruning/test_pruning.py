@@ -131,7 +131,7 @@ def test_what_a_job_holds_that_runs_stays_whatever_its_age(root: str) -> None:
     own = _training(root)
     with held.held(root, "r1", {"crops": "c0", "captions": "k0"}, [own, "pixels/c0-252px-abc"]):
         told = run(config(root))
-        assert told.facts["jobs_that_run"] == 1
+        assert told.facts["in_use_by"] == 1
         assert _work(root) == {own, "pixels/c0-252px-abc", "held/r1.json"}
         assert {"crops c0", "captions k0", "exams x0"} <= there(root)
         assert storage.published(root, "captions", "k0").run_id == "k0"
@@ -151,7 +151,7 @@ def test_a_job_that_was_killed_holds_nothing(root: str, monkeypatch: pytest.Monk
     run(config(root))
     assert own in _work(root)
     monkeypatch.setattr(held, "DEAD_H", 0.0)
-    assert run(config(root)).facts["jobs_that_run"] == 0
+    assert run(config(root)).facts["in_use_by"] == 0
     assert _work(root) == set(), "the note is gone, too"
     assert "crops c0" not in there(root)
 
