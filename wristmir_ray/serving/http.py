@@ -1,11 +1,10 @@
-"""The HTTP face: routes, the upload's form, limits, and errors as problem+json. No Ray."""
+"""The HTTP face: routes, limits, and errors as problem+json. No Ray."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Form, Header, HTTPException, Query, Request, Response, UploadFile
+from fastapi import Depends, FastAPI, Form, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
@@ -15,6 +14,7 @@ from wristmir_ray.serving import api, batch, problems
 from wristmir_ray.serving import meter as meters
 from wristmir_ray.serving.access import Keys
 from wristmir_ray.serving.body import BodyLimit
+from wristmir_ray.serving.form import SearchForm, form_alone
 from wristmir_ray.serving.guard import NOT_ANSWERED, Guard, pass_of
 from wristmir_ray.serving.images import MAX_SIDE_PX, MIN_SIDE_PX
 from wristmir_ray.serving.limits import RateLimit
@@ -48,24 +48,6 @@ _LINES: dict[str, Any] = {
 }
 
 
-class SearchForm(api.SearchParameters):
-    """The form of a search: one query (image, exam_id or text) and how to search."""
-
-    image: UploadFile | None = Field(None, description="a DICOM, PNG or JPEG radiograph, at most 64 MiB")
-    exam_id: api.ExamId | None = None
-    text: str | None = Field(None, min_length=1, max_length=2_000, description="a description, as a report has it")
-    token: api.Token | None = None
-
-    @model_validator(mode="after")
-    def _one_query(self) -> Self:
-        api.check_one_query(self.image, self.exam_id, self.text, self.token)
-        return self
-
-    def parameters(self) -> api.SearchParameters:
-        """Return how to search, without the query."""
-        return api.SearchParameters(**{n: getattr(self, n) for n in api.SearchParameters.model_fields})
-
-
 def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None = None) -> FastAPI:
     """Return the ASGI application.
 
@@ -88,6 +70,7 @@ def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None 
     http.add_middleware(Guard, keys=keys, limit=limit, meter=meter)
     _add_problems(http)
     _add_search(http, graph, meter)
+    _add_batch(http, graph, meter)
     _add_archive(http, graph)
     _add_health(http, graph, meter)
     _mend_description(http)
@@ -99,6 +82,7 @@ def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
         "/v1/search",
         tags=["search"],
         response_model=api.SearchAnswer,
+        dependencies=[Depends(form_alone)],
         responses={404: _PROBLEM, 410: _PROBLEM, 413: _PROBLEM},
     )
     async def search(
@@ -116,6 +100,8 @@ def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
         meter.answer(found)
         return Response(found.model_dump_json(), media_type="application/json")  # FastAPI takes several times as long
 
+
+def _add_batch(http: FastAPI, graph: Graph, meter: Meter) -> None:
     @http.post(
         "/v1/batch-search",
         tags=["search"],
@@ -130,7 +116,7 @@ def _add_search(http: FastAPI, graph: Graph, meter: Meter) -> None:
         ask at once is answered whole, and paid off before his next request.
         """
         body = await request.body()
-        if body.count(b"\n") > batch.MOST_LINES:
+        if body.count(b"\n") + (not body.endswith(b"\n")) > batch.MOST_LINES:
             raise ProblemError(
                 problems.problem(413, "too_many_queries", f"a batch has at most {batch.MOST_LINES} lines")
             )
@@ -196,7 +182,7 @@ def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:
 
     @http.get("/readyz", tags=["health"])
     async def readyz(request: Request) -> api.Readiness:
-        """Return that every part answers, or 503; to the holder of a key also which runs answer."""
+        """Return that all that a search needs answers, or 503; to the holder of a key also which runs answer."""
         found = await probe.ready()
         return found if pass_of(request).caller else api.Readiness(ready=found.ready)
 

@@ -125,7 +125,9 @@ def test_nothing_asked_is_nothing_answered(client: TestClient) -> None:
 
 
 def test_a_batch_has_a_bounded_number_of_lines(client: TestClient) -> None:
-    problem_of(client.post("/v1/batch-search", content=b"\n" * (batch.MOST_LINES + 1)), 413, "too_many_queries")
+    for lines in (b"\n" * (batch.MOST_LINES + 1), b"\n" * batch.MOST_LINES + b"{}"):
+        problem_of(client.post("/v1/batch-search", content=lines), 413, "too_many_queries")
+    assert client.post("/v1/batch-search", content=b"\n" * batch.MOST_LINES).status_code == 200
 
 
 def test_a_batch_has_the_limit_of_an_upload(client: TestClient) -> None:

@@ -1,6 +1,7 @@
 """The HTTP face over a fake graph: forms, limits, problems."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -113,6 +114,22 @@ def test_a_bone_that_is_not_found_is_not_encoded(graph: FakeGraph, client: TestC
 def test_a_bad_form_is_422_and_names_the_field(client: TestClient, form: dict[str, str], word: str) -> None:
     found = problem_of(client.post("/v1/search", data=form), 422, "invalid_request")
     assert word in found.detail
+
+
+@pytest.mark.parametrize(
+    ("sent", "word"),
+    [
+        ({"params": {"region": "ulnar_styloid"}, "data": {"exam_id": EXAM}}, "fields of the form"),
+        ({"json": {"exam_id": EXAM}}, "/v1/batch-search"),
+        ({"content": b"exam_id", "headers": {"content-type": "text/plain"}}, "multipart/form-data"),
+    ],
+)
+def test_what_does_not_stand_in_the_form_is_not_passed_over(
+    client: TestClient, graph: FakeGraph, sent: dict[str, Any], word: str
+) -> None:
+    found = problem_of(client.post("/v1/search", **sent), 422, "invalid_request")
+    assert word in found.detail
+    assert not graph.asked
 
 
 def test_what_was_sent_is_not_repeated(client: TestClient) -> None:
