@@ -1,6 +1,7 @@
 """Crops to embeddings to index, on a real Ray with a fake encoder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -114,6 +115,25 @@ def test_what_changed_in_an_archive_is_one_more_segment_until_it_is_compacted(tm
     again = retrieval.run(_config(root), _no_encoder)
     assert again.skipped
     assert again.runs["index"] == compacted.runs["index"], "a build does not undo a compaction"
+
+
+def test_a_build_that_was_overtaken_by_one_of_newer_tables_publishes_nothing(tmp_path: Path, local_ray: None) -> None:
+    root = str(tmp_path)
+    ids = publish_archive(root, exams=12)
+    begun: list[Any] = []
+
+    def overtaken(place: str, run_id: str) -> FakeEncoder:
+        if not begun:
+            begun.append(True)
+            _publish_without(root, ids[:2], "r2")
+            begun.append(retrieval.run(_config(root), fake_encoder).runs["index"])
+        return fake_encoder(place, run_id)
+
+    with pytest.raises(ConfigError, match="another build has published"):
+        retrieval.run(_config(root), overtaken)
+    assert storage.published(root, "index").run_id == begun[1]
+    assert len(Index.load(root)) == 10
+    assert retrieval.run(_config(root), _no_encoder).skipped
 
 
 def test_a_bad_crop_is_a_reject_and_its_exam_stays(tmp_path: Path, local_ray: None) -> None:

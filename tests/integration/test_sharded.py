@@ -22,7 +22,7 @@ from wristmir_ray import storage
 from wristmir_ray.anatomy import Region, Side
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import load_encoder
-from wristmir_ray.retrieval import pipeline
+from wristmir_ray.retrieval import assembled, pipeline
 from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.publishing import publish_index, update
@@ -105,8 +105,8 @@ def publish(root: str, stored: list[Region]) -> str:
         [{"exam_id": r["exam_id"], "region": r["region"], "embedding": v} for r, v in zip(crops, vectors, strict=True)],
         embeddings(model.dim),
     )
-    exams = pipeline._metadata(root, inputs, rows, stored)
-    arrays = {r: pipeline._dense(rows, r, exams["exam_id"], model.dim) for r in stored}
+    exams = assembled.metadata_of(root, inputs, rows, stored)
+    arrays = {r: assembled.dense(rows, r, exams["exam_id"], model.dim) for r in stored}
     config = RetrievalConfig(root=root, regions=stored[1:])
     return publish_index(root, pipeline._planned(config, inputs, RUN), exams, arrays, model.digest).run_id
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.s3_server import BUCKET, empty_bucket
 from wristmir_ray import storage
+from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import ConfigError, NotPublished, SchemaError
 from wristmir_ray.schemas import CROPS, PREPROCESSED, REPORTS, conform
 from wristmir_ray.storage import Manifest
@@ -95,6 +96,19 @@ def test_single_rows_are_found_without_a_scan(root: str) -> None:
     assert [r["png"] for r in reader.rows("exam042")] == [b"exam042"]
     assert reader.rows("exam043") == []
     assert reader.rows("") == []
+
+
+def test_rows_of_one_key_are_found_in_every_group_and_file_that_holds_them(root: str) -> None:
+    regions = list(Region)
+    rows = [{"exam_id": f"exam{i:03d}", "region": r, "png": f"{i} {r}".encode()} for i in range(50) for r in regions]
+    files = {"a.parquet": rows[:90], "b.parquet": rows[90:]}  # an exam lies in both
+    for name, part in files.items():
+        storage.write_parquet(conform(part, CROPS), storage.join(storage.run_uri(root, "crops", "one"), name), 6)
+    storage.publish(root, Manifest("crops", "one", "test", schema=CROPS.fingerprint, files=["b.parquet", "a.parquet"]))
+    reader = storage.KeyedReader(root, CROPS)
+    for i in range(50):
+        assert [r["png"] for r in reader.rows(f"exam{i:03d}")] == [f"{i} {r}".encode() for r in regions]
+    assert reader.rows("exam0225") == reader.rows("exam999") == []
 
 
 def test_an_unwritable_root_is_named_before_any_work(tmp_path: Path) -> None:

@@ -4,7 +4,11 @@ import io
 import json
 import math
 import os
+import shutil
 import tempfile
+import time
+import uuid
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,8 @@ from wristmir_ray.retrieval.segment import read_exams
 
 _HEADER = 4096
 """Bytes in which the header of an array's file lies."""
+KEPT_S = 7 * 86_400
+"""A copy that was opened last so long ago goes when another is opened; who has it open keeps what he has mapped."""
 
 
 def local_rows(folder: str, run: storage.Manifest, rows: tuple[int, int], total: int) -> tuple[Path, int]:
@@ -44,11 +50,36 @@ def local_rows(folder: str, run: storage.Manifest, rows: tuple[int, int], total:
     whole = rows == (0, total)
     part = "" if whole else f" rows {rows}"
     target = copies / keys.digest(folder, json.dumps(asdict(run), sort_keys=True, default=str) + part)
+    target.mkdir(exist_ok=True)
+    os.utime(target)
+    _forget(copies)
     for name in run.files:
         if not (target / name).exists() and (whole or name == METADATA or name.endswith(".npy")):
             source = storage.join(folder, name)
-            storage.write_bytes(str(target / name), storage.read_bytes(source) if whole else _rows(source, name, rows))
+            if whole:
+                _fetch(source, target / name)
+            else:
+                storage.write_bytes(str(target / name), _rows(source, name, rows))
     return target, rows[0]
+
+
+def _forget(copies: Path) -> None:
+    """Delete the copies that nobody has opened for long."""
+    for copy in copies.iterdir():
+        with suppress(OSError):  # another replica does the same
+            if time.time() - copy.stat().st_mtime > KEPT_S:
+                shutil.rmtree(copy)
+
+
+def _fetch(uri: str, target: Path) -> None:
+    """Copy an object to a file, whole or not at all; it may be larger than memory."""
+    client, bucket, key = storage.s3_client(uri)
+    part = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    try:
+        client.download_file(bucket, key, str(part))
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _rows(uri: str, name: str, rows: tuple[int, int]) -> bytes:

@@ -5,26 +5,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
 from wristmir_ray import keys, raydata, storage, tablerun
-from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.job import Summary
 from wristmir_ray.models.encoder import Encoder, load_encoder, publish_pretrained
 from wristmir_ray.outputs import Output
+from wristmir_ray.retrieval.assembled import dense, metadata_of
 from wristmir_ray.retrieval.change import Change, difference
 from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import NAME, Index
 from wristmir_ray.retrieval.publishing import compact, publish_index, published_index, same_making
 from wristmir_ray.retrieval.stages import EmbedCrops, add_crop_id, drop_crop_id, keyed_embeddings
-from wristmir_ray.retrieval.unstored import SOURCE_COLUMNS
-from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings, vectors
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings
 
 JOB = "build_index"
 EMBEDDINGS = "embeddings"
@@ -51,11 +48,12 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
 
     Raises:
         NotPublished: crops, exams, regions or the encoder are missing; the index, where it is to be compacted.
-        ConfigError: no exam is left to index; the weights of a chosen encoder are missing.
+        ConfigError: no exam is left to index; the weights of a chosen encoder are missing; another build has published
+            an index of newer tables meanwhile.
     """
     if config.compact:
         return _compact(config)
-    started = time.monotonic()
+    started, before = time.monotonic(), _published_run(config.root, NAME)
     inputs = {t.name: storage.published(config.root, t.name).run_id for t in (EXAMS, REGIONS, CROPS)}
     encoder = (
         publish_pretrained(config.root, config.encoder, JOB)
@@ -83,7 +81,8 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
         names=[EMBEDDINGS],
     )
     embedded = storage.published(config.root, EMBEDDINGS, embed.run_id)
-    index = _publish_index(config, planned, model, started)
+    check = partial(_not_overtaken, config.root, planned, before)
+    index = _publish_index(config, planned, model, started, check)
     return _summary(config, embedded, index, resumed=summary.resumed_rows)
 
 
@@ -168,20 +167,38 @@ def _wanted(batch: pa.Table, wanted: dict[str, list[str]]) -> pa.Table:
     return add_crop_id(batch)
 
 
+def _published_run(root: str, name: str) -> str | None:
+    try:
+        return storage.published(root, name).run_id
+    except NotPublished:
+        return None
+
+
+def _not_overtaken(root: str, planned: storage.Manifest, before: str | None) -> None:
+    """Raise ConfigError where an index was published since `before`, and the planned one's tables are not current."""
+    now = _published_run(root, NAME)
+    if now in {before, planned.run_id} or all(_published_run(root, t) == r for t, r in planned.inputs.items()):
+        return
+    raise ConfigError(
+        f"another build has published index run {now} while this one was made, from newer tables: this one is left "
+        "unpublished; run jobs/build_index.py again where its tables are not yet in that index"
+    )
+
+
 def _publish_index(
-    config: RetrievalConfig, planned: storage.Manifest, model: Encoder, started: float
+    config: RetrievalConfig, planned: storage.Manifest, model: Encoder, started: float, check: Callable[[], None]
 ) -> storage.Manifest:
     rows = storage.read_table(config.root, embeddings(model.dim), planned.inputs[EMBEDDINGS])
-    exams = _metadata(config.root, planned.inputs, rows, config.stored)
-    arrays = {r: _dense(rows, r, exams["exam_id"], model.dim) for r in config.stored}
+    exams = metadata_of(config.root, planned.inputs, rows, config.stored)
+    arrays = {r: dense(rows, r, exams["exam_id"], model.dim) for r in config.stored}
     manifest = replace(planned, seconds=time.monotonic() - started)
     parent = published_index(config.root) if config.update else None
     if parent and parent.encoder_digest == model.digest and same_making(config.root, parent.run, planned, [CROPS.name]):
         changed = difference(parent, exams, arrays)
         if _small(config, parent, changed):
             added = changed.exams, changed.vectors
-            return publish_index(config.root, manifest, *added, model.digest, parent, changed.dead)
-    return publish_index(config.root, manifest, exams, arrays, model.digest)
+            return publish_index(config.root, manifest, *added, model.digest, parent, changed.dead, check)
+    return publish_index(config.root, manifest, exams, arrays, model.digest, check=check)
 
 
 def _small(config: RetrievalConfig, parent: Index, changed: Change) -> bool:
@@ -190,57 +207,3 @@ def _small(config: RetrievalConfig, parent: Index, changed: Change) -> bool:
     left = sum(len(changed.dead[e.run]) < e.rows for e in parent.description.segments)
     few = left + bool(changed.exams.num_rows) <= config.max_segments
     return few and left > 0 and changed.deaths <= config.max_dead_share * stored
-
-
-def _metadata(root: str, runs: dict[str, str], rows: pa.Table, stored: list[Region]) -> pa.Table:
-    """Return one row an embedded exam: EXAMS' columns, and by region box, caption and labels.
-
-    Where regions are not stored, whoever computes them needs the source, too.
-    """
-    known = pc.unique(rows["exam_id"])
-    if not len(known):
-        raise ConfigError("no crop was embedded: there is nothing to index; look at the rejects of preprocess")
-    wanted = ["exam_id", "patient_id", "laterality", "view", "age_years", "sex", "study_date", "split"]
-    wanted += SOURCE_COLUMNS if len(stored) < len(Region) else []
-    exams = storage.read_table(root, EXAMS, runs[EXAMS.name], wanted)
-    exams = exams.filter(pc.is_in(exams["exam_id"], value_set=known)).sort_by("exam_id")
-    if not exams.num_rows:
-        raise ConfigError("none of the embedded exams is among the ingested ones; run preprocess and build_index again")
-    ids = exams["exam_id"].combine_chunks()
-    boxes = storage.read_table(root, REGIONS, runs[REGIONS.name])
-    corners = pa.array(
-        np.stack([boxes[c].to_numpy() for c in ("x0_px", "y0_px", "x1_px", "y1_px")], 1).tolist(),
-        pa.list_(pa.float32()),
-    )
-    boxes = boxes.append_column("box", corners)
-    labels = (
-        storage.read_table(root, CAPTIONS, runs[CAPTIONS.name])
-        if CAPTIONS.name in runs
-        else CAPTIONS.schema.empty_table()
-    )
-    for region in Region:
-        found = boxes if region in stored else boxes.slice(0, 0)
-        exams = exams.append_column(f"{region.value}_box", _aligned(found, region, ids, "box"))
-        for column in ("caption", "presence", "fracture_type", "healing"):
-            exams = exams.append_column(f"{region.value}_{column}", _aligned(labels, region, ids, column))
-    return exams
-
-
-def _aligned(table: pa.Table, region: Region, ids: pa.Array, column: str) -> Any:
-    """Return one region's column in the order of `ids`, null where it has no row."""
-    part = table.filter(pc.field("region") == region.value)
-    at = pc.index_in(ids, value_set=part["exam_id"].combine_chunks())
-    return part[column].combine_chunks().take(at)
-
-
-def _dense(rows: pa.Table, region: Region, ids: pa.ChunkedArray, dim: int) -> np.ndarray:
-    """Return (N, D) float32 in the order of `ids`; NaN rows where the region was not found.
-
-    An exam that has left the archive since it was embedded has no place in `ids`, and is left out.
-    """
-    part = rows.filter(pc.field("region") == region.value)
-    at = pc.index_in(part["exam_id"].combine_chunks(), value_set=ids.combine_chunks())
-    known = pc.is_valid(at)
-    out = np.full((len(ids), dim), np.nan, np.float32)
-    out[at.drop_null().to_numpy().astype(int)] = vectors(part["embedding"].filter(known))
-    return out

@@ -1,7 +1,7 @@
 """Publishes index runs: whole, as a change to the published one, or compacted. No Ray."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,7 @@ def publish_index(
     digest: str,
     parent: Index | None = None,
     dead: Mapping[str, Any] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> storage.Manifest:
     """Write a run and publish it.
 
@@ -40,8 +41,11 @@ def publish_index(
         digest: of the encoder.
         parent: the run whose segments stay.
         dead: its rows that are gone.
+        check: raises where the run must not be published any more, once it is written.
     """
-    return storage.publish(root, _write(root, manifest, exams, vectors, digest, parent, dead))
+    written = _write(root, manifest, exams, vectors, digest, parent, dead)
+    check()
+    return storage.publish(root, written)
 
 
 def _write(

@@ -1,5 +1,6 @@
 """Published tables: Parquet files in key order, read whole, in part, or row by row."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -119,7 +120,8 @@ class KeyedReader:
         manifest = published(root, table.name, run_id)
         self._table = table
         self._files = table_files(root, manifest)
-        self._groups = list(self._footers())
+        self._groups = sorted(self._footers())
+        self._highs = [high for _, high, _, _ in self._groups]
 
     def _footers(self) -> Iterator[tuple[str, str, int, int]]:
         column = self._table.schema.get_field_index(self._table.key[0])
@@ -128,14 +130,15 @@ class KeyedReader:
             meta = pq.read_metadata(path, filesystem=fs)
             for g in range(meta.num_row_groups):
                 stats = meta.row_group(g).column(column).statistics
-                yield stats.min, stats.max, i, g
+                yield stats.min, stats.max, i, g  # ascending in both, as the table is sorted
 
     def rows(self, key: str) -> list[dict[str, Any]]:
         """Return every row whose first key column equals `key` (empty where there is none)."""
         out: list[dict[str, Any]] = []
-        for low, high, i, g in self._groups:
-            if low <= key <= high:
-                fs, path = filesystem(self._files[i])
-                group = pq.ParquetFile(path, filesystem=fs).read_row_group(g)
-                out += group.filter(pc.field(self._table.key[0]) == key).to_pylist()
+        for low, _, i, g in self._groups[bisect_left(self._highs, key) :]:
+            if low > key:
+                break
+            fs, path = filesystem(self._files[i])
+            group = pq.ParquetFile(path, filesystem=fs).read_row_group(g)
+            out += group.filter(pc.field(self._table.key[0]) == key).to_pylist()
         return out

@@ -8,7 +8,7 @@ import pyarrow as pa
 from tests.fakes import DIM, FakeEncoder
 from wristmir_ray.anatomy import Region
 from wristmir_ray.imaging.crop import encode_png
-from wristmir_ray.retrieval.pipeline import _dense
+from wristmir_ray.retrieval.assembled import dense
 from wristmir_ray.retrieval.stages import EmbedCrops, add_crop_id, drop_crop_id, keyed_embeddings
 from wristmir_ray.schemas import conform, embeddings, vectors
 
@@ -62,6 +62,6 @@ def test_the_derived_key_leaves_the_published_table() -> None:
 def test_an_exam_that_left_the_archive_has_no_row() -> None:
     table = embeddings(DIM)
     rows = [{"exam_id": e, "region": "wrist", "embedding": np.full(DIM, i)} for i, e in enumerate("abd")]
-    dense = _dense(conform(rows, table), Region.WRIST, pa.chunked_array([["b", "c", "d"]]), DIM)
-    assert dense[:, 0].tolist()[::2] == [1, 2]
-    assert np.isnan(dense[1]).all()
+    vectors_ND = dense(conform(rows, table), Region.WRIST, pa.chunked_array([["b", "c", "d"]]), DIM)
+    assert vectors_ND[:, 0].tolist()[::2] == [1, 2]
+    assert np.isnan(vectors_ND[1]).all()
