@@ -130,7 +130,7 @@ class Gallery(ABC):
         request, part = prepared.request, found.part
         ranked = rank(part, prepared.mode, request.k, request.one_a_patient)
         hits = part.take(ranked.at)
-        unlike = request.only_similar and self._unlike(prepared, hits)
+        unlike = self._unlike(prepared, hits) if request.only_similar else None
         if unlike:
             hits, ranked = hits.take(np.arange(0)), type(ranked)(ranked.at[:0], ranked.stage1_ranks[:0])
         merged = time.perf_counter()
@@ -139,10 +139,10 @@ class Gallery(ABC):
         ms = {**found.ms, "rerank": 1e3 * (merged - started), "metadata": 1e3 * (done - merged)}
         return SearchAnswer(shown, found.exactness, prepared.fallback, found.gallery, ms, unlike)
 
-    def _unlike(self, prepared: Prepared, hits: Part) -> bool:
-        score = best_score(prepared.mode, hits)
+    def _unlike(self, prepared: Prepared, hits: Part) -> bool | None:
+        """Return whether the best hit lies below the threshold; None where there is none."""
         threshold = self.description.thresholds.get(f"{prepared.mode.value}/{prepared.request.region.value}")
-        return threshold is not None and score < threshold
+        return None if threshold is None else bool(best_score(prepared.mode, hits) < threshold)
 
     def hits(self, region: Region, part: Part, stage1_ranks: np.ndarray) -> list[Hit]:
         """Return ranked candidates with their metadata, best first."""

@@ -68,8 +68,8 @@ class SearchAnswer:
     gallery: int
     """Exams that the filters allow."""
     stage_ms: Mapping[str, float]
-    no_similar_case: bool = False
-    """The hits were left out, since the best lies below the threshold."""
+    no_similar_case: bool | None = None
+    """Whether the hits were left out, since the best lies below the threshold; None: not asked, or no threshold."""
 
 
 @dataclass(frozen=True)

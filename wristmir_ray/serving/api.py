@@ -140,7 +140,11 @@ class SearchAnswer(Shape):
     gallery: int = Field(description="exams of the archive that the filters allow")
     exactness: str = Field(description="exact, certified, or approximate with its measured recall")
     fallback: str | None = Field(description="why the second stage was not used as asked; null when it was")
-    no_similar_case: bool = Field(False, description="the hits were left out: none is like the query (`only_similar`)")
+    no_similar_case: bool | None = Field(
+        None,
+        description="with `only_similar`: true, the hits were left out, for none is like the query; false, the best "
+        "is; null, the archive is too small to tell, and nothing was left out",
+    )
     query_boxes: dict[Region, PixelBox] = Field({}, description="regions found in the uploaded image, in its pixels")
     coverage: Coverage | None = Field(None, description="null where nothing had to be computed")
     token: str | None = Field(None, description="to go on with an unfinished answer; null where it is complete")

@@ -60,6 +60,7 @@ def test_a_stranger_has_no_similar_case_only_when_asked(index: Index) -> None:
     stranger = np.linalg.eigh(good.T @ good)[1][:, 0].astype(np.float32)  # where the archive has least energy
     request = SearchRequest(Region.WRIST, Mode.GLOBAL, vectors={Region.WRIST: stranger / np.linalg.norm(stranger)})
     assert len(index.search(request).hits) == 10
+    assert index.search(request).no_similar_case is None
     asked = index.search(SearchRequest(**{**vars(request), "only_similar": True}))
     assert asked.no_similar_case
     assert asked.hits == []
@@ -67,6 +68,7 @@ def test_a_stranger_has_no_similar_case_only_when_asked(index: Index) -> None:
     assert known.shape == (DIM,)
     again = index.search(SearchRequest(Region.WRIST, Mode.GLOBAL, vectors={Region.WRIST: known}, only_similar=True))
     assert again.hits
+    assert again.no_similar_case is False
 
 
 def test_the_index_stores_threshold_and_alpha(index: Index) -> None:
@@ -83,7 +85,8 @@ def test_a_small_archive_promises_nothing(tmp_path: Path) -> None:
     small = publish(str(tmp_path), np.arange(9), IndexConfig(alpha=0.05))
     assert small.description.thresholds == {}
     asked = SearchRequest(Region.WRIST, Mode.GLOBAL, exam_id=f"{0:032x}", only_similar=True)
-    assert not small.search(asked).no_similar_case
+    assert small.search(asked).no_similar_case is None
+    assert small.search(asked).hits
 
 
 def test_what_the_encoder_has_learned_from_calibrates_nothing(tmp_path: Path) -> None:
