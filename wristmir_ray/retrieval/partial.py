@@ -14,46 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from wristmir_ray.anatomy import Box, Region
+from wristmir_ray.anatomy import Region
 from wristmir_ray.retrieval.gallery import Gallery, Holding
-from wristmir_ray.retrieval.query import Hit, Prepared, SearchAnswer, SearchRequest
+from wristmir_ray.retrieval.pool import NOTHING, Partial, Pool, Progress
+from wristmir_ray.retrieval.query import SearchAnswer, SearchRequest
 from wristmir_ray.retrieval.unstored import Found, Known, Source, State
-from wristmir_ray.search.coarse import scores
-from wristmir_ray.search.merge import Mode, Part, Ranked, rank
+from wristmir_ray.search.merge import Mode
 
 Compute = Callable[[Sequence[Source], Region, float], Awaitable[Sequence[Found | None]]]
 """(sources, region, seconds) -> what came of each within that time; None: nothing yet."""
 Aside = Callable[..., Awaitable[Any]]
 """(function, *arguments) -> what it returns."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a pool has come, candidate by candidate in stage-1 order: what a continuation starts from."""
-
-    states: np.ndarray
-    """(P,) uint8 of State."""
-    scores: np.ndarray
-    """(P,) float32; NaN where the region was not compared."""
-
-    def count(self, *states: State) -> int:
-        """Return how many candidates are in one of these states."""
-        return int(np.bincount(self.states, minlength=len(State))[list(states)].sum())
-
-    @property
-    def coverage(self) -> float:
-        """Share of the pool that is settled; 1 for an empty one."""
-        return 1.0 - self.count(State.PENDING) / len(self.states) if len(self.states) else 1.0
-
-
-@dataclass(frozen=True)
-class Partial:
-    """An answer over what is computed by now."""
-
-    answer: SearchAnswer
-    states: list[State]
-    """One a hit."""
-    progress: Progress
 
 
 def is_computed(index: Gallery, request: SearchRequest) -> bool:
@@ -93,12 +64,10 @@ async def search(
     if own not in {State.COMPARED, State.PENDING}:
         return _by_wrists_alone(await aside(index.search, request), own)
     waited_s = time.monotonic() - started
-    pool = await aside(_Pool, index, known, request, own, before)
+    pool = await aside(Pool, index, known, request, own, before)
     started = time.monotonic()
     if own is State.COMPARED:
-        if beside is not None:
-            await aside(pool.settle, *beside)
-        await _compute(pool, pool.missing(), means)
+        await _fill(pool, beside, means)
     waited_s += time.monotonic() - started
     answered: Partial = await aside(pool.answer, 1e3 * waited_s)
     if len(pool.boxless):  # hits whose scores a token brought, or whose boxes were forgotten: they are known to a cache
@@ -107,7 +76,14 @@ async def search(
     return answered
 
 
-async def _compute(pool: "_Pool", at: np.ndarray, means: "_Means") -> None:
+async def _fill(pool: Pool, beside: "_Beside | None", means: "_Means") -> None:
+    """Settle what is pending in a pool, as far as it can be had in time."""
+    if beside is not None:
+        await means.aside(pool.settle, *beside)
+    await _compute(pool, pool.missing(), means)
+
+
+async def _compute(pool: Pool, at: np.ndarray, means: "_Means") -> None:
     """Let a pool know what can be had of some of its candidates in time."""
     if len(at) and means.until > time.monotonic():
         sources = await means.aside(means.index.sources, pool.part.places[at])
@@ -120,7 +96,7 @@ def _by_wrists_alone(answer: SearchAnswer, own: State) -> Partial:
     """Return the answer for a query that has no such region, or whose image cannot be used."""
     if own is not State.NO_REGION:
         answer = replace(answer, fallback=f"query_{own.name.lower()}")
-    return Partial(answer, [State.NO_REGION] * len(answer.hits), _nothing())
+    return Partial(answer, [State.NO_REGION] * len(answer.hits), NOTHING)
 
 
 _Beside = tuple[np.ndarray, Sequence[Found | None]]
@@ -155,7 +131,7 @@ async def _own_and_pool(request: SearchRequest, means: _Means) -> tuple[Found | 
     """Compute an exam's own region and, at the same time, those of its pool, which hangs on its wrist alone."""
     assert request.own is not None
     index, known, compute = means.index, means.known, means.compute
-    pool = await means.aside(_Pool, index, known, request, State.PENDING, means.before)
+    pool = await means.aside(Pool, index, known, request, State.PENDING, means.before)
     missing = pool.missing()
     missing = missing[known.lacks(request.region, pool.part.places[missing])]
     at = np.concatenate([np.array([request.own.place], np.int64), pool.part.places[missing]])
@@ -177,81 +153,8 @@ async def _own_and_pool(request: SearchRequest, means: _Means) -> tuple[Found | 
     return own, (missing, found)
 
 
-class _Pool:
-    """The candidates of one request, and what is known of them."""
-
-    def __init__(
-        self, index: Gallery, known: Known, request: SearchRequest, own: State, before: Progress | None
-    ) -> None:
-        prepared = Prepared.of(index, request)
-        if own is State.PENDING:  # no vector yet: it is no fallback to stage 1, but the pool of a later one
-            pool = replace(prepared.ask, wanted=request.pool, one_a_patient=False)
-            prepared = replace(prepared, mode=Mode.TWO_STAGE, fallback=None, ask=pool)
-        self._index, self._known, self._prepared = index, known, prepared
-        blind = replace(prepared, ask=replace(prepared.ask, local=None))
-        self._found = index.candidates(blind)
-        self.part = self._found.part
-        count = len(self.part.ids)
-        if before is not None and len(before.states) != count:
-            raise ValueError("the progress is of another pool")
-        self._states = np.zeros(count, np.uint8) if before is None else before.states.copy()
-        self._scores = np.full(count, np.nan, np.float32) if before is None else before.scores.copy()
-        self._boxes: dict[int, Box | None] = {}
-        self.region = request.region
-        self.boxless = np.zeros(0, np.int64)
-        """Of the hits of `answer`: those that were compared, but whose boxes are not known here."""
-        if prepared.ask.local is not None:
-            found, states = known.scores(request.region, prepared.ask.local, self.part.places)
-            here = states != State.PENDING  # what was settled before stays so, known or not
-            self._states[here], self._scores[here] = states[here], found[here]
-
-    def missing(self) -> np.ndarray:
-        """Return which candidates are pending, in stage-1 order."""
-        return np.flatnonzero(self._states == State.PENDING)
-
-    def settle(self, at: np.ndarray, found: Sequence[Found | None]) -> None:
-        """Take in what came of some candidates; what was compared before stays so."""
-        local = self._prepared.ask.local
-        assert local is not None
-        for i, f in zip(at.tolist(), found, strict=True):
-            if f is None or (self._states[i] == State.COMPARED and f.box is None):
-                continue
-            self._states[i], self._boxes[i] = f.state, f.box
-            if f.vector is not None:
-                self._scores[i] = scores(local, f.vector[None])[0]
-
-    def answer(self, waited_ms: float) -> Partial:
-        request, started = self._prepared.request, time.perf_counter()
-        part = replace(self.part, region_scores=self._scores)
-        ranked = rank(part, Mode.TWO_STAGE, request.k, request.one_a_patient)
-        merged = time.perf_counter()
-        hits = self._hits(part, ranked)
-        unseen = [hit.box is None for hit in hits] & (self._states[ranked.at] == State.COMPARED)
-        self.boxless = ranked.at[unseen]
-        done = time.perf_counter()
-        ms = {"compute": waited_ms, "rerank": 1e3 * (merged - started), "metadata": 1e3 * (done - merged)}
-        found = self._found
-        answer = SearchAnswer(hits, found.exactness, self._prepared.fallback, found.gallery, {**found.ms, **ms})
-        states = [State(int(s)) for s in self._states[ranked.at]]
-        return Partial(answer, states, Progress(self._states, self._scores))
-
-    def _hits(self, part: Part, ranked: Ranked) -> list[Hit]:
-        hits = self._index.hits(self.region, part.take(ranked.at), ranked.stage1_ranks)
-        return [replace(hit, box=self._box(i)) for hit, i in zip(hits, ranked.at.tolist(), strict=True)]
-
-    def _box(self, i: int) -> Box | None:
-        if i not in self._boxes:
-            found = self._known.found(self.region, self.part.places[i].tolist())
-            return found.box if found else None
-        return self._boxes[i]
-
-
 def _holding(index: Gallery, exam_id: str) -> Holding:
     found = index.look(exam_id)
     if found is None:
         raise KeyError(exam_id)
     return found
-
-
-def _nothing() -> Progress:
-    return Progress(np.zeros(0, np.uint8), np.zeros(0, np.float32))

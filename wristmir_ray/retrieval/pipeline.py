@@ -55,15 +55,11 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
         return _compact(config)
     started, before = time.monotonic(), _published_run(config.root, NAME)
     inputs = {t.name: storage.published(config.root, t.name).run_id for t in (EXAMS, REGIONS, CROPS)}
-    encoder = (
-        publish_pretrained(config.root, config.encoder, JOB)
-        if config.encoder
-        else storage.published(config.root, "encoder")
-    )
+    encoder = _encoder(config)
     embed = _embed_run(config, inputs[CROPS.name], encoder.run_id)
     lineage = {**inputs, EMBEDDINGS: embed.run_id}
-    with suppress(NotPublished):  # an archive without reports can be searched; its hits have no captions
-        lineage[CAPTIONS.name] = storage.published(config.root, CAPTIONS.name).run_id
+    if captions := _published_run(config.root, CAPTIONS.name):  # without reports hits have no captions
+        lineage[CAPTIONS.name] = captions
     planned = _planned(config, lineage, encoder.run_id)
     embedded = storage.find_run(config.root, EMBEDDINGS, embed.run_id)
     index = _finished(config.root, planned)
@@ -84,6 +80,13 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
     check = partial(_not_overtaken, config.root, planned, before)
     index = _publish_index(config, planned, model, started, check)
     return _summary(config, embedded, index, resumed=summary.resumed_rows)
+
+
+def _encoder(config: RetrievalConfig) -> storage.Manifest:
+    """Return the chosen encoder, published as it is, or else the trained one."""
+    if config.encoder:
+        return publish_pretrained(config.root, config.encoder, JOB)
+    return storage.published(config.root, "encoder")
 
 
 def _planned(config: RetrievalConfig, lineage: dict[str, str], encoder_run: str) -> storage.Manifest:

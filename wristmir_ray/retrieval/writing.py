@@ -81,11 +81,7 @@ def write_index(
         gone: Any = {r: np.asarray(rows, np.int64) for r, rows in dead.items() if r in stay and len(rows)}
         np.savez(scratch / DEAD, **gone)
         sources = {**made.sources, **(parent.description.sources if parent else {}), run: {**made.lineage, NAME: run}}
-        dim = vectors[Region.WRIST].shape[1]
-        stored = [r.value for r in Region if r in vectors]
-        if parent is not None and exams.num_rows and stored != parent.description.regions:
-            raise AssertionError("an index's segments hold the vectors of the same regions")
-        stored = parent.description.regions if parent is not None else stored
+        dim, stored = vectors[Region.WRIST].shape[1], _stored(vectors, parent, exams.num_rows)
         description = Description(dim, made.encoder_digest, entries, sources, regions=stored)
         own = [Segment(scratch, config, Kind(entries[-1].kind), np.zeros(0, int))] if exams.num_rows else []
         description = _calibrated(description, [s for _, s in kept] + own, config)
@@ -94,6 +90,16 @@ def write_index(
         for file in names:
             storage.write_bytes(storage.join(folder, file), (scratch / file).read_bytes())
     return names
+
+
+def _stored(vectors: Vectors, parent: Index | None, count: int) -> list[str]:
+    """Return the regions whose vectors an index holds: of all its segments the same."""
+    stored = [r.value for r in Region if r in vectors]
+    if parent is None:
+        return stored
+    if count and stored != parent.description.regions:
+        raise AssertionError("an index's segments hold the vectors of the same regions")
+    return list(parent.description.regions)
 
 
 def _calibrated(description: Description, segments: list[Segment], config: IndexConfig) -> Description:

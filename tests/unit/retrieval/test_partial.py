@@ -16,7 +16,8 @@ from wristmir_ray.anatomy import BONES, Box, Region, Side
 from wristmir_ray.retrieval.config import IndexConfig
 from wristmir_ray.retrieval.filters import Filters
 from wristmir_ray.retrieval.index import Index, SearchRequest
-from wristmir_ray.retrieval.partial import Partial, Progress, is_computed, search
+from wristmir_ray.retrieval.partial import is_computed, search
+from wristmir_ray.retrieval.pool import Partial, Progress
 from wristmir_ray.retrieval.publishing import compact, update
 from wristmir_ray.retrieval.unstored import Found, Known, Source, State
 from wristmir_ray.search.merge import Mode

@@ -22,7 +22,7 @@ from wristmir_ray.retrieval.filters import Filters
 from wristmir_ray.retrieval.gallery import Gallery
 from wristmir_ray.retrieval.index import Index, SearchAnswer, SearchRequest
 from wristmir_ray.retrieval.layout import Description, Entry
-from wristmir_ray.retrieval.partial import Progress
+from wristmir_ray.retrieval.pool import Progress
 from wristmir_ray.retrieval.publishing import update
 from wristmir_ray.retrieval.unstored import Known
 from wristmir_ray.search import Mode

@@ -5,7 +5,8 @@ import time
 from typing import Any
 
 from wristmir_ray.retrieval import partial
-from wristmir_ray.retrieval.partial import Compute, Partial, Progress
+from wristmir_ray.retrieval.partial import Compute
+from wristmir_ray.retrieval.pool import Partial, Progress
 from wristmir_ray.retrieval.query import SearchRequest
 from wristmir_ray.retrieval.unstored import State
 from wristmir_ray.serving import api, problems

@@ -22,7 +22,7 @@ import numpy as np
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
-from wristmir_ray.retrieval.partial import Progress
+from wristmir_ray.retrieval.pool import Progress
 from wristmir_ray.serving import api
 
 log = logging.getLogger(__name__)

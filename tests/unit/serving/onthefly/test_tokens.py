@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.s3_server import BUCKET, empty_bucket
 from wristmir_ray.anatomy import BONES, Region
-from wristmir_ray.retrieval.partial import Progress
+from wristmir_ray.retrieval.pool import Progress
 from wristmir_ray.serving import api
 from wristmir_ray.serving.asking import Token
 from wristmir_ray.serving.onthefly.tokens import Claim, load_secret, seal, unseal
