@@ -18,7 +18,7 @@ Again = Callable[[np.ndarray, Side | None], Look]
 
 MESSAGES = {
     ErrorCode.NO_WRIST: "no box of a wrist",
-    ErrorCode.UPSIDE_DOWN: "the fingers point down: turn the image by 180 degrees",
+    ErrorCode.UPSIDE_DOWN: "the image is not upright: turn it until the fingers point up",
     ErrorCode.TWO_WRISTS: "the image shows two wrists: cut it in two",
     ErrorCode.NOT_WRIST: "the ends of radius and ulna are not in the image",
 }

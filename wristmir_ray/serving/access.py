@@ -1,7 +1,7 @@
 """API keys: who may ask for what. To make one: python -m wristmir_ray.serving.access keys.yaml --name reading-room
 
 The file holds names, roles and SHA-256 digests; a key itself is shown once, when it is made. A key is 32
-random bytes, so that a plain digest cannot be guessed from. Whoever may edit the file decides: a line that is
+random bytes, so that a plain digest cannot be guessed from. Whoever may edit the file decides: an entry that is
 removed is a key that no longer works, within `RECHECK_S`, without a restart.
 """
 
@@ -81,15 +81,15 @@ def read_keys(path: Path) -> list[StoredKey]:
     """
     try:
         stored = yaml.safe_load(path.read_text())
-        if stored is None:
-            raise ConfigError(f"API keys: {path.name} is empty; write [] where nobody is to have a key")
-        keys = _FILE.validate_python(stored)
+        keys = [] if stored is None else _FILE.validate_python(stored)
     except OSError as e:
         raise ConfigError(f"API keys: {path.name}: {e.strerror}; make it with wristmir_ray.serving.access") from None
     except ValidationError as e:
         raise ConfigError(f"API keys: {path.name}: {describe(e)}") from None
     except (yaml.YAMLError, ValueError, RecursionError):  # no UTF-8, an impossible date, brackets without end
         raise ConfigError(f"API keys: {path.name} is no YAML") from None
+    if stored is None:
+        raise ConfigError(f"API keys: {path.name} is empty; write [] where nobody is to have a key")
     names = [key.name for key in keys]
     if len(set(names)) < len(names):
         raise ConfigError(f"API keys: {path.name} names one of its keys twice; give each its own name")
@@ -155,7 +155,7 @@ def add_key(path: Path, name: str, role: Role) -> str:
     """Add a new key to a file, made where there is none, and return the key.
 
     Raises:
-        ConfigError: the file holds a key of this name, or cannot be used.
+        ConfigError: the file holds a key of this name, cannot be used, or cannot be written.
     """
     known = read_keys(path) if path.exists() else []
     if name in {key.name for key in known}:
@@ -166,9 +166,14 @@ def add_key(path: Path, name: str, role: Role) -> str:
     except ValidationError as e:
         raise ConfigError(f"API key: {describe(e)}") from None
     part = path.with_name(path.name + ".part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        yaml.safe_dump([k.model_dump(mode="json") for k in [*known, added]], out, sort_keys=False)
-    part.replace(path)
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            yaml.safe_dump([k.model_dump(mode="json") for k in [*known, added]], out, sort_keys=False)
+        part.replace(path)
+    except OSError as e:
+        raise ConfigError(
+            f"API keys: cannot write {path} ({e.strerror}); name a file in a folder that is there"
+        ) from None
     return key
 
 

@@ -1,5 +1,6 @@
 """What goes over HTTP: the words of the service and of its client, light to import."""
 
+import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from wristmir_ray.anatomy import Region
 from wristmir_ray.serving.asking import (
     MAX_DEADLINE_S,
+    OF_AN_EXAM,
     BatchQuery,
     ExamId,
     Filters,
@@ -20,6 +22,7 @@ from wristmir_ray.serving.asking import (
 
 __all__ = [
     "MAX_DEADLINE_S",
+    "OF_AN_EXAM",
     "ArchiveSummary",
     "BatchAnswer",
     "BatchQuery",
@@ -85,6 +88,7 @@ class Exam(Shape):
     view: str | None
     age_years: float | None
     sex: str | None
+    study_date: datetime.date | None
     findings: list[RegionFinding]
     boxes: dict[Region, PixelBox] = Field(description="regions that were found")
 
@@ -95,11 +99,15 @@ class Hit(Shape):
     exam_id: str
     final_rank: int = Field(description="from 1")
     stage1_rank: int | None = Field(description="rank by whole-wrist likeness, from 1; null in mode region")
-    global_score: float | None = Field(description="cosine of whole wrists; null where the query has none")
-    region_score: float | None = Field(description="cosine of the asked region; null where the hit lacks it")
+    global_score: float | None = Field(description="cosine of whole wrists; null where the query or the hit has none")
+    region_score: float | None = Field(
+        description="cosine of the asked region; null where the hit or the query lacks it, and in mode global"
+    )
     laterality: str | None
+    view: str | None
     age_years: float | None
     sex: str | None
+    study_date: datetime.date | None
     findings: list[RegionFinding]
     caption: str | None = Field(description="what the report said of the asked region")
     box: PixelBox | None = Field(description="the asked region in the hit's image")
@@ -137,9 +145,15 @@ class SearchAnswer(Shape):
     region: Region
     mode: Mode
     pool: int
-    gallery: int = Field(description="exams of the archive that the filters allow")
+    gallery: int = Field(
+        description="exams of the archive that the filters allow, without those of a queried exam's patient"
+    )
     exactness: str = Field(description="exact, certified, or approximate with its measured recall")
-    fallback: str | None = Field(description="why the second stage was not used as asked; null when it was")
+    fallback: str | None = Field(
+        description="why hits stand in the order of whole wrists, though another was asked for: "
+        "query_region_not_found, or query_source_unreadable, query_source_changed where the queried exam's own bone "
+        "had to be computed; null where they stand as asked"
+    )
     no_similar_case: bool | None = Field(
         None,
         description="with `only_similar`: true, the hits were left out, for none is like the query; false, the best "
@@ -148,7 +162,10 @@ class SearchAnswer(Shape):
     query_boxes: dict[Region, PixelBox] = Field({}, description="regions found in the uploaded image, in its pixels")
     coverage: Coverage | None = Field(None, description="null where nothing had to be computed")
     token: str | None = Field(None, description="to go on with an unfinished answer; null where it is complete")
-    stage_ms: dict[str, float] = Field(description="milliseconds a stage")
+    stage_ms: dict[str, float] = Field(
+        description="milliseconds a stage: decode, detect, encode of the query, filter, coarse, rerank, metadata of "
+        "the search, compute of regions that are not stored, scatter and merge of shards; total"
+    )
     lineage: Lineage
 
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:

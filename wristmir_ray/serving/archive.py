@@ -179,7 +179,8 @@ class Archive:
         (row,) = self.index.rows(np.array([held.place]))
         boxes = {region: retrieval.box_of(row, region) for region in Region}
         return api.Exam(
-            **{name: row[name] for name in ("exam_id", "laterality", "view", "age_years", "sex")},
+            exam_id=exam_id,
+            **_facts(row),
             findings=_findings(row),
             boxes={region: pixel_box(box) for region, box in boxes.items() if box is not None},
         )
@@ -216,6 +217,13 @@ def _filters(p: api.Filters) -> Filters:
     )
 
 
+def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an exam is filtered by. An age is told to a hundredth of a year, as is float32's 12.4."""
+    age = row["age_years"]
+    told = {name: row[name] for name in ("laterality", "view", "sex", "study_date")}
+    return {**told, "age_years": None if age is None else round(age, 2)}
+
+
 def _findings(row: Mapping[str, Any]) -> list[api.RegionFinding]:
     return [
         api.RegionFinding(
@@ -234,7 +242,7 @@ def _hit(hit: retrieval.Hit, region: Region, state: api.RegionState | None) -> a
         stage1_rank=hit.stage1_rank,
         global_score=hit.global_score,
         region_score=hit.region_score,
-        **{name: hit.exam[name] for name in ("laterality", "age_years", "sex")},
+        **_facts(hit.exam),
         findings=_findings(hit.exam),
         caption=hit.exam[f"{region.value}_caption"],
         box=None if box is None else pixel_box(box),

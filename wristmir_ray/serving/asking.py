@@ -2,10 +2,11 @@
 
 import base64
 import datetime
+import re
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Base64Encoder, BaseModel, ConfigDict, EncodedBytes, Field, model_validator
+from pydantic import Base64Encoder, BaseModel, BeforeValidator, ConfigDict, EncodedBytes, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from wristmir_ray.anatomy import FractureType, Region, Sex, Side, View
@@ -39,20 +40,33 @@ class Mode(StrEnum):
     """The asked region alone, over the whole archive."""
 
 
+OF_AN_EXAM = "an exam of the archive, by its id of 32 hex digits; no exam of its own patient is a hit"
+
 MAX_DEADLINE_S = 15.0
 """Of a search: below the time after which the service gives a part of itself up."""
+
+
+def _calendar_day(given: object) -> object:
+    """Take no number for a date, which would be seconds since 1970."""
+    if isinstance(given, datetime.date) or (isinstance(given, str) and _DAY.fullmatch(given)):
+        return given
+    raise PydanticCustomError("calendar_day", "a date is YYYY-MM-DD")
+
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+StudyDate = Annotated[datetime.date, BeforeValidator(_calendar_day)]
 
 
 class Filters(Shape):
     """Which exams may be hits; what is left out does not restrict."""
 
     laterality: Side | None = Field(None, description="side of the wrist")
-    view: View | None = Field(None, description="projection")
+    view: View | None = Field(None, description="projection; ingest keeps PA alone, AP among it")
     sex: Sex | None = Field(None, description="patient's sex")
-    age_min: float | None = Field(None, ge=0, le=130, description="years, inclusive")
-    age_max: float | None = Field(None, ge=0, le=130, description="years, inclusive")
-    date_from: datetime.date | None = Field(None, description="study date, inclusive")
-    date_to: datetime.date | None = Field(None, description="study date, inclusive")
+    age_min: float | None = Field(None, ge=0, le=130, allow_inf_nan=False, description="years, inclusive")
+    age_max: float | None = Field(None, ge=0, le=130, allow_inf_nan=False, description="years, inclusive")
+    date_from: StudyDate | None = Field(None, description="study date, inclusive")
+    date_to: StudyDate | None = Field(None, description="study date, inclusive")
     fracture_type: FractureType | None = Field(None, description="of the asked region, as its report has it")
 
     @model_validator(mode="after")
@@ -115,7 +129,7 @@ class BatchQuery(SearchParameters):
     """A line of a batch: one query, and how to search."""
 
     id: str | None = Field(None, max_length=64, description="the caller's own label, given back with the answer")
-    exam_id: ExamId | None = None
+    exam_id: ExamId | None = Field(None, description=OF_AN_EXAM)
     text: str | None = Field(None, min_length=1, max_length=2_000, description="a description, as a report has it")
     image: Annotated[bytes, EncodedBytes(encoder=_StrictBase64)] | None = Field(
         None, description="a whole DICOM, PNG or JPEG file in base64"

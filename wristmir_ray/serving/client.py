@@ -5,6 +5,7 @@ with Client("http://127.0.0.1:8000") as client:
     for hit in answer.hits: ...
 """
 
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
@@ -21,15 +22,18 @@ from wristmir_ray.serving.api import (
     BatchAnswer,
     BatchQuery,
     Exam,
+    ExamId,
     Problem,
     Readiness,
     SearchAnswer,
     SearchParameters,
 )
 
+_EXAM_ID = TypeAdapter(ExamId)
 _ARCHIVES = TypeAdapter(list[ArchiveSummary])
 _AWAY = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 """Who listens there is gone: another address may be asked, since no request changes anything."""
+_NOT_READY = 503
 CONNECT_S = 3.0
 _NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -48,11 +52,15 @@ class ServiceError(WristmirError):
 class Client:
     """Talks to one service.
 
+    Every method raises ServiceError where the service refuses, and httpx.TransportError where nobody answers.
+
     Args:
-        url: where it listens; of several addresses each is asked in turn, and the next one where nobody listens or
-            the connection ends before the answer. One that says nothing at all takes `timeout_s`.
+        url: where it listens; of several addresses each is asked in turn, and the next one where nobody listens, the
+            connection ends before the answer, or the answer is 503. One that says nothing at all takes `timeout_s`.
         key: an API key, where it asks for one.
         timeout_s: of one request.
+        verify: whose certificates are trusted; default those that web sites have. For a hospital's own:
+            `ssl.create_default_context(cafile="hospital.pem")`.
         transport: instead of the network (tests).
     """
 
@@ -61,6 +69,7 @@ class Client:
         url: str | Sequence[str],
         key: str | None = None,
         timeout_s: float = 30.0,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -68,7 +77,8 @@ class Client:
         if not urls:
             raise ValueError("a client needs the address of a service")
         wait = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
-        self._doors = [httpx.Client(base_url=u, timeout=wait, transport=transport, headers=headers) for u in urls]
+        more: dict[str, Any] = {"timeout": wait, "verify": verify, "transport": transport, "headers": headers}
+        self._doors = [httpx.Client(base_url=u, **more) for u in urls]
         self._turns = cycle(range(len(urls)))
 
     def __enter__(self) -> Self:
@@ -144,11 +154,11 @@ class Client:
 
     def exam(self, exam_id: str) -> Exam:
         """Return one exam's facts; ServiceError with status 404 where there is none."""
-        return Exam.model_validate_json(self._send("GET", f"/v1/exams/{exam_id}"))
+        return Exam.model_validate_json(self._send("GET", _path(exam_id)))
 
     def crop(self, exam_id: str, region: Region) -> bytes:
         """Return one region of one exam as PNG; ServiceError with status 404 where there is none."""
-        return self._send("GET", f"/v1/exams/{exam_id}/crops/{region}")
+        return self._send("GET", f"{_path(exam_id)}/crops/{region}")
 
     def image(self, exam_id: str, max_side: int | None = None) -> bytes:
         """Return one exam's whole radiograph as PNG; ServiceError with status 404 or 410 where there is none.
@@ -158,7 +168,7 @@ class Client:
             max_side: px; a longer image is scaled down.
         """
         asked = {} if max_side is None else {"max_side": max_side}
-        return self._send("GET", f"/v1/exams/{exam_id}/image", params=asked)
+        return self._send("GET", f"{_path(exam_id)}/image", params=asked)
 
     def ready(self) -> Readiness:
         """Return the service's readiness, with the runs that answer where it asks for no key or has got one.
@@ -180,8 +190,16 @@ class Client:
         *others, last = islice(cycle(self._doors), first, first + len(self._doors))
         for http in others:
             with suppress(*_AWAY):
-                return http.send(http.build_request(method, path, **more), stream=not whole)
+                answer = http.send(http.build_request(method, path, **more), stream=not whole)
+                if answer.status_code != _NOT_READY:
+                    return answer
+                answer.close()
         return last.send(last.build_request(method, path, **more), stream=not whole)
+
+
+def _path(exam_id: str) -> str:
+    """Return an exam's address; ValueError for what is no exam's id, and could be of another route."""
+    return f"/v1/exams/{_EXAM_ID.validate_python(exam_id)}"
 
 
 def _problem(answer: httpx.Response) -> Problem:

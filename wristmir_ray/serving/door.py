@@ -23,8 +23,8 @@ BATCH = "/v1/batch-search"
 BATCH_LIMIT_S = 3 * 3600
 """Of a batch, instead of `request_timeout_s`: 10,000 searches, 16 at once, each to the latest deadline that it may have
 (`batch.MOST_LINES`, `batch.AT_ONCE`, `asking.MAX_DEADLINE_S`), take 2.6 hours."""
-STALL_S = 60.0
-"""After which somebody who takes no line of a batch is gone."""
+STALL_S = 20.0
+"""After which somebody who takes no line of a batch is gone: behind Serve's proxy the rest waits in memory for him."""
 
 logger = logging.getLogger(__name__)
 

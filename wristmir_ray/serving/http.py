@@ -14,6 +14,7 @@ from wristmir_ray.serving import api, batch, problems
 from wristmir_ray.serving import meter as meters
 from wristmir_ray.serving.access import Keys
 from wristmir_ray.serving.body import BodyLimit
+from wristmir_ray.serving.described import LINES, LINES_BACK, mend
 from wristmir_ray.serving.form import SearchForm, form_alone
 from wristmir_ray.serving.guard import NOT_ANSWERED, Guard, pass_of
 from wristmir_ray.serving.images import MAX_SIDE_PX, MIN_SIDE_PX
@@ -39,12 +40,6 @@ _IMAGE: dict[int | str, dict[str, Any]] = {
     304: {"description": "the caller holds it (`If-None-Match`)"},
     404: _PROBLEM,
     410: _PROBLEM,
-}
-_LINES: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {batch.MEDIA_TYPE: {"schema": {"type": "string", "description": "a `BatchQuery` in JSON a line"}}},
-    }
 }
 
 
@@ -73,7 +68,7 @@ def create_http(graph: Graph, keys: Keys | None = None, limit: RateLimit | None 
     _add_batch(http, graph, meter)
     _add_archive(http, graph)
     _add_health(http, graph, meter)
-    _mend_description(http)
+    mend(http, guarded=keys is not None)
     return http
 
 
@@ -105,9 +100,9 @@ def _add_batch(http: FastAPI, graph: Graph, meter: Meter) -> None:
     @http.post(
         "/v1/batch-search",
         tags=["search"],
-        openapi_extra=_LINES,
+        openapi_extra=LINES,
         response_class=Response,
-        responses={200: {"content": {batch.MEDIA_TYPE: {}}}, 413: _PROBLEM},
+        responses={200: {"content": {batch.MEDIA_TYPE: {"schema": LINES_BACK}}}, 413: _PROBLEM},
     )
     async def batch_search(request: Request) -> Response:
         """Take a query a line (`BatchQuery`), answer with a line each (`BatchAnswer`), as they are done.
@@ -175,11 +170,13 @@ def _add_health(http: FastAPI, graph: Graph, meter: Meter) -> None:
         """Return this replica's counters in Prometheus' format; needs a key of role admin."""
         return Response(meter.text(await graph.figures()), media_type=meters.MEDIA_TYPE)
 
+    @http.head("/healthz", include_in_schema=False)
     @http.get("/healthz", tags=["health"])
     async def healthz() -> api.Health:
         """Return that the process lives."""
         return api.Health()
 
+    @http.head("/readyz", include_in_schema=False)
     @http.get("/readyz", tags=["health"])
     async def readyz(request: Request) -> api.Readiness:
         """Return that all that a search needs answers, or 503; to the holder of a key also which runs answer."""
@@ -203,6 +200,8 @@ def _add_problems(http: FastAPI) -> None:
                 found = problems.problem(422, "invalid_request", "the body is not a multipart form")
             case 404:
                 found = problems.unknown_address()
+            case 405:
+                found = problems.wrong_method((error.headers or {}).get("Allow"))
             case 413:
                 found = problems.problem(413, "upload_too_large", error.detail)  # it is ours
             case status:
@@ -216,19 +215,3 @@ def _add_problems(http: FastAPI) -> None:
     @http.exception_handler(Exception)
     async def unforeseen(_request: Request, _error: Exception) -> Response:
         return problems.response(problems.internal())
-
-
-def _mend_description(http: FastAPI) -> None:
-    """Make /openapi.json say what is true: the media type of errors (not JSON), and that no form can send a null."""
-    described = http.openapi()  # kept by FastAPI, so that the changes below stay
-    fields = described["components"]["schemas"][SearchForm.__name__]["properties"]
-    for field in fields.values():
-        if kinds := field.pop("anyOf", None):
-            (kind,) = [k for k in kinds if k.get("type") != "null"]
-            field |= {**kind, **field}
-    fields["image"]["format"] = "binary"  # what tools know a file by
-    for routes in described["paths"].values():
-        for operation in routes.values():
-            for code, response in operation["responses"].items():
-                if int(code) >= 400:
-                    response["content"] = {problems.MEDIA_TYPE: response["content"]["application/json"]}

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem+json: what went wrong and its mend, never a trace, never a path."""
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -16,19 +17,8 @@ MOST_ERRORS = 10
 MOST_LETTERS = 64
 """Of a field's name: it is the sender's, and may be anything."""
 
-_TITLES = {
-    401: "Key needed",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    408: "Timeout",
-    410: "Gone",
-    413: "Too large",
-    422: "Bad request",
-    429: "Too many requests",
-    500: "Internal error",
-    503: "Not ready",
-}
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""Of RFC 9110, where Python 3.11 has those before it."""
 
 
 class ProblemError(WristmirError):
@@ -41,8 +31,8 @@ class ProblemError(WristmirError):
 
 
 def problem(status: int, code: str, detail: str) -> Problem:
-    """Return a problem; its title follows from the status."""
-    return Problem(title=_TITLES.get(status, "Error"), status=status, detail=detail, code=code)
+    """Return a problem; its title is the status's own phrase, as RFC 9457 wants it of `about:blank`."""
+    return Problem(title=_TITLES.get(status) or HTTPStatus(status).phrase, status=status, detail=detail, code=code)
 
 
 def invalid_request(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> Problem:
@@ -71,7 +61,9 @@ def _tellable(name: str) -> str:
 def too_many_requests(wait_s: float) -> ProblemError:
     """Return the error of a caller who asks too often."""
     after = {"Retry-After": str(int(wait_s) + 1)}
-    return ProblemError(problem(429, "too_many_requests", f"too many requests; the next one in {wait_s:.1f} s"), after)
+    return ProblemError(
+        problem(429, "too_many_requests", f"too many requests; the next one in {max(wait_s, 0.1):.1f} s"), after
+    )
 
 
 def response(found: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -89,6 +81,11 @@ def rejected_upload(reject: Reject) -> Problem:
     """Return the problem of an upload that the pipeline would have rejected: 413 when too large, else 422."""
     status = 413 if reject.code is ErrorCode.IMAGE_TOO_LARGE else 422
     return problem(status, reject.code.value, reject.message)
+
+
+def wrong_method(allowed: str | None) -> Problem:
+    """Return the problem of an address that is asked in another way than it takes."""
+    return problem(405, "wrong_method", f"this address takes {allowed} alone; see /openapi.json")
 
 
 def unknown_address() -> Problem:

@@ -1,5 +1,6 @@
 """A graph that answers from memory, and records what it was asked."""
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,8 +32,10 @@ def hit(exam_id: str = EXAM, rank: int = 1) -> api.Hit:
         global_score=0.9,
         region_score=0.8,
         laterality="left",
+        view="pa",
         age_years=9.5,
         sex="female",
+        study_date=datetime.date(2024, 5, 17),
         findings=[],
         caption="No distal radius fracture.",
         box=BOX,
@@ -88,7 +91,8 @@ class FakeGraph:
     async def exam(self, exam_id: str) -> api.Exam:
         if exam_id != EXAM:
             raise ProblemError(problems.unknown_exam())
-        return api.Exam(exam_id=EXAM, laterality="left", view="pa", age_years=9.5, sex="female", findings=[], boxes={})
+        facts = {"laterality": "left", "view": "pa", "age_years": 9.5, "sex": "female", "study_date": None}
+        return api.Exam(exam_id=EXAM, **facts, findings=[], boxes={})
 
     async def crop(self, exam_id: str, region: Region) -> bytes:
         if region is not Region.WRIST:

@@ -79,6 +79,7 @@ def test_a_slip_of_the_editor_locks_nobody_out_and_is_told_once(
     [
         (None, "make it with"),
         ("a: [", "no YAML"),
+        ("", "is empty"),
         ("- {name: a, role: read, sha256: 12}", "sha256"),
         ("- {name: a, role: root, sha256: %s}" % ("0" * 64), "role"),
         ("".join(f"- {{name: a, role: read, sha256: '{c * 64}'}}\n" for c in "01"), "twice"),

@@ -119,6 +119,31 @@ def test_of_several_addresses_each_is_asked_and_one_that_is_away_is_passed_over(
     assert asked[4:] == ["a", "b", "c"]
 
 
+def test_one_that_is_not_ready_is_passed_over_and_the_last_one_s_word_stands() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        if request.url.host == "up":
+            return httpx.Response(200, content=b"png")
+        return httpx.Response(503, json=problems.unavailable("not_ready", request.url.host).model_dump())
+
+    with Client(["http://starts", "http://up"], transport=httpx.MockTransport(answer)) as two:
+        assert two.crop(EXAM, Region.WRIST) == b"png"
+    assert asked == ["starts", "up"]
+    with Client(["http://starts", "http://too"], transport=httpx.MockTransport(answer)) as two:
+        with pytest.raises(ServiceError, match="503 not_ready: too"):
+            two.crop(EXAM, Region.WRIST)
+        with pytest.raises(ServiceError, match="503 not_ready: starts"):
+            list(two.batch_search([api.BatchQuery(exam_id=EXAM)]))
+
+
+def test_an_id_that_is_none_reaches_no_other_route(client: Client) -> None:
+    for ask in (client.exam, client.image, lambda i: client.crop(i, Region.WRIST)):
+        with pytest.raises(ValidationError):
+            ask("../archives")
+
+
 def test_importing_it_is_light() -> None:
     """An integrator's program loads httpx and pydantic, not the pipeline."""
     heavy = ("torch", "ray", "numpy", "pyarrow", "cv2", "fastapi")

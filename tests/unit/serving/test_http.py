@@ -122,6 +122,12 @@ def test_a_bad_form_is_422_and_names_the_field(client: TestClient, form: dict[st
         ({"params": {"region": "ulnar_styloid"}, "data": {"exam_id": EXAM}}, "fields of the form"),
         ({"json": {"exam_id": EXAM}}, "/v1/batch-search"),
         ({"content": b"exam_id", "headers": {"content-type": "text/plain"}}, "multipart/form-data"),
+        ({"data": {"exam_id": EXAM, "k": ["3", "4"]}}, "twice"),
+        ({"files": [("image", ("a.png", b"a")), ("image", ("b.png", b"b"))]}, "twice"),
+        ({"data": {"image": "wrist.png"}}, "-F image=@FILE"),
+        ({"data": {"exam_id": EXAM, "date_from": "1420070400"}}, "date_from: a date is YYYY-MM-DD"),
+        ({"data": {"exam_id": EXAM, "date_from": "20150101"}}, "date_from: a date is YYYY-MM-DD"),
+        ({"data": {"exam_id": EXAM, "age_min": "nan"}}, "age_min: Input should be a finite number"),
     ],
 )
 def test_what_does_not_stand_in_the_form_is_not_passed_over(
@@ -253,4 +259,10 @@ def test_a_length_of_thousands_of_digits_is_413(client: TestClient) -> None:
 
 def test_unknown_addresses_and_methods_are_problems(client: TestClient) -> None:
     problem_of(client.get("/nothing"), 404, "unknown_address")
-    problem_of(client.get("/v1/search"), 405, "refused")
+    assert "POST alone" in problem_of(client.get("/v1/search"), 405, "wrong_method").detail
+
+
+def test_a_balancer_s_probe_may_ask_for_the_head_alone(client: TestClient) -> None:
+    for path in ("/healthz", "/readyz"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
