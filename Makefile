@@ -4,6 +4,7 @@
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 BIN := .venv/bin
 SEEDS ?= 0 1 2
+CONFIG ?= serve_config.yaml
 # What Ray starts with where it serves; cluster.yaml has the same, and serve_config.yaml says why.
 SERVE_ENV := RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=wristmir_ray.serving.door:middlewares \
 	RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP=0 \
@@ -47,9 +48,9 @@ demo-seeds: .venv/.demo ## the demo over several seeds (SEEDS="0 1 2"), results 
 ablation: .venv/.demo ## train the paper's variants on phantoms over three seeds; table in artifacts/ablation/ablation.md
 	$(BIN)/python jobs/ablation.py
 
-serve: .venv/.demo ## serve the demo's index on http://127.0.0.1:8000 (after make demo)
-	$(BIN)/python -m wristmir_ray.serving.check --start serve_config.yaml
-	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 $(SERVE_ENV) serve run serve_config.yaml
+serve: .venv/.demo ## serve an index, the demo's on http://127.0.0.1:8000 (CONFIG=my_serve.yaml for another)
+	$(BIN)/python -m wristmir_ray.serving.check --start $(CONFIG)
+	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 $(SERVE_ENV) serve run $(CONFIG)
 
 format: .venv/.dev ## format the code
 	$(BIN)/ruff format .

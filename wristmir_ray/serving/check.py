@@ -5,6 +5,7 @@
 
 import argparse
 import socket
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,38 @@ def arguments(path: Path) -> ServeArgs:
         raise ConfigError(f"{path.name}: args: {describe(e)}") from None
 
 
+def check_serve(path: Path, args: ServeArgs) -> None:
+    """Raise ConfigError where Serve could not use the file, or would pass over a part of it in silence.
+
+    Raises:
+        ConfigError: an option of Serve's is wrong or not one of its, a deployment is none of the service's, the
+            certificate cannot be used.
+    """
+    from ray.serve.schema import DeploymentSchema, ServeDeploySchema
+
+    try:
+        ServeDeploySchema.model_validate(read_yaml(path))
+    except ValidationError as e:
+        raise ConfigError(f"{path.name}: {describe(e)}") from None
+    parts = ["Ingress", "Extract", "Encode", "Look", "Bones", "Images", *(["Search"] if args.search_apart else [])]
+    parts += [f"Shard{i}" for i in range(args.shards)] if args.shards > 1 else []
+    for deployment in application(path).get("deployments") or []:
+        name, others = deployment["name"], sorted(deployment.keys() - DeploymentSchema.model_fields.keys())
+        if name not in parts:
+            raise ConfigError(f"{path.name}: deployment {name} is none of this service's: {', '.join(parts)}")
+        if others:
+            raise ConfigError(f"{path.name}: {name}: Serve has no option {others[0]}; see serve_config.yaml")
+    options = read_yaml(path).get("http_options") or {}
+    if options.get("ssl_keyfile"):
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                options["ssl_certfile"], options["ssl_keyfile"], lambda: ""
+            )
+        except OSError as e:  # ssl.SSLError is one
+            said = e.strerror or type(e).__name__
+            raise ConfigError(f"{path.name}: http_options: certificate and key cannot be used ({said})") from None
+
+
 def check_parts(path: Path, args: ServeArgs, pins: Pins) -> str:
     """Return the run of the index that will answer, each part's `user_config` read as the part reads it.
 
@@ -64,9 +97,8 @@ def check_parts(path: Path, args: ServeArgs, pins: Pins) -> str:
             raise ConfigError(f"{path.name}: {name} takes no user_config here; {', '.join(kinds)} do")
         try:
             read[name] = kinds[name](**settings)
-        except (ValidationError, TypeError) as e:
-            said = describe(e) if isinstance(e, ValidationError) else "is no mapping"
-            raise ConfigError(f"{path.name}: {name}: user_config: {said}") from None
+        except ValidationError as e:
+            raise ConfigError(f"{path.name}: {name}: user_config: {describe(e)}") from None
     settings = read.get(searcher)
     swapped = settings.index_run if isinstance(settings, SearchSettings) else None
     if swapped is None:
@@ -111,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         wanted = arguments(args.config)
+        check_serve(args.config, wanted)
         check_open(args.config, wanted)
         pins = preflight(wanted)
         index = check_parts(args.config, wanted, pins)

@@ -1,5 +1,6 @@
 """What `serve run` would stumble over, or would let in by accident, is told before it starts, in one line."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,74 @@ def test_the_check_reads_what_each_part_is_told(args: ServeArgs, tmp_path: Path)
             assert check.check_parts(path, told, pins) == run
 
 
+def _set(config: dict[str, Any], place: str, value: Any) -> None:
+    *above, last = place.split(".")
+    for name in above:
+        config = config[int(name)] if name.isdigit() else config[name]
+    config[last] = value
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("http_options.port", "abc", "http_options.port"),
+        ("http_options.ssl_keyfile", "key.pem", "ssl_certfile"),
+        ("applications.0.deployments.0.max_ongoing_request", 3, "Ingress: Serve has no option max_ongoing_request"),
+        ("applications.0.deployments.0.max_ongoing_requests", 0, "max_ongoing_requests"),
+        (
+            "applications.0.deployments.1.name",
+            "Extrakt",
+            "deployment Extrakt is none of this service's: Ingress,",
+        ),
+        ("applications.0.deployments.1.name", "Shard0", "deployment Shard0 is none of this service's"),
+        ("applications.0.args.search_apart", True, "Ingress takes no user_config here"),
+    ],
+)
+def test_the_check_refuses_what_serve_would_stumble_over_or_pass_over(
+    args: ServeArgs, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, value: Any, words: str
+) -> None:
+    config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
+    config["applications"][0]["args"]["root"] = args.root
+    path = tmp_path / "serve.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert check.main([str(path)]) == 0
+    _set(config, place, value)
+    path.write_text(yaml.safe_dump(config))
+    assert check.main([str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_a_certificate_that_cannot_be_used_is_told(
+    args: ServeArgs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
+    config["applications"][0]["args"]["root"] = args.root
+    pair = {name: str(tmp_path / f"{name}.pem") for name in ("ssl_keyfile", "ssl_certfile")}
+    config["http_options"] |= pair
+    path = tmp_path / "serve.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert check.main([str(path)]) == 2
+    for file in pair.values():
+        Path(file).write_text("no certificate")
+    assert check.main([str(path)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "certificate and key cannot be used (No such file" in first
+    assert "certificate and key cannot be used" in second
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=here", "-keyout"]
+    subprocess.run([*make, pair["ssl_keyfile"], "-out", pair["ssl_certfile"]], check=True, capture_output=True)
+    assert check.main([str(path)]) == 0
+
+
 @pytest.mark.parametrize(
     ("told", "error", "words"),
     [
         ({"Ingress": {"index_run": "gone"}}, NotPublished, "gone"),
         ({"Ingress": {"index_run": "other"}}, IndexMismatch, "another encoder"),
         ({"Ingress": {"index_runs": "r1"}}, ConfigError, "Ingress: user_config: unknown setting 'index_runs'"),
-        ({"Ingress": ["r1"]}, ConfigError, "Ingress: user_config"),
-        ({"Search": {"index_run": "r1"}}, ConfigError, "Search takes no user_config here; Ingress, Encode, Bones do"),
+        ({"Ingress": ["r1"]}, ConfigError, "user_config"),
+        ({"Search": {"index_run": "r1"}}, ConfigError, "deployment Search is none of this service's"),
+        ({"Look": {"index_run": "r1"}}, ConfigError, "Look takes no user_config here; Ingress, Encode, Bones do"),
         ({"Encode": {"max_batch_size": 0}}, ConfigError, "Encode: user_config: setting 'max_batch_size'"),
     ],
 )
