@@ -36,7 +36,7 @@ def publish_index(root: str, run_id: str = "r1", crops: str = "r1", digest: str 
 
 def _metadata(i: int, exam_id: str) -> dict[str, Any]:
     row: dict[str, Any] = {"exam_id": exam_id, "patient_id": f"p{i // 2}", "laterality": ["left", "right"][i % 2]}
-    row |= {"view": "pa", "age_years": 5.0 + i, "sex": "female", "study_date": None, "split": "test"}
+    row |= {"view": "pa", "age_years": 5.0 + i - 1e-6, "sex": "female", "study_date": None, "split": "test"}
     for region in Region:
         lacks = exam_id == BARE and region is not Region.WRIST
         row[f"{region.value}_box"] = None if lacks else [0.0, 1.0, 10.0, 11.0]

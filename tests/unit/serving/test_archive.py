@@ -40,6 +40,7 @@ def test_hits_carry_their_exam_and_the_lineage(archive: Archive) -> None:
     first = found.hits[0]
     i = EXAMS.index(first.exam_id)
     assert (first.age_years, first.laterality, first.sex) == (5.0 + i, ["left", "right"][i % 2], "female")
+    assert (first.view, first.study_date) == ("pa", None)
     assert first.caption == f"distal ulna {i}"
     assert [f.region for f in first.findings] == list(Region)
     assert first.box == api.PixelBox(x0_px=0, y0_px=1, x1_px=10, y1_px=11)
