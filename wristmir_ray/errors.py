@@ -135,7 +135,7 @@ class ErrorCode(StrEnum):
     # preprocess, retrieval
     NO_WRIST = "no_wrist"
     UPSIDE_DOWN = "upside_down"
-    """The fingers point down: the detectors see the wrist once the image is turned."""
+    """The image is not upright: the detectors see the wrist once it is turned by 180 degrees."""
     TWO_WRISTS = "two_wrists"
     """The image shows both wrists: neither can be said to be the exam's."""
     NO_REGION = "no_region"

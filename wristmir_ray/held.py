@@ -43,13 +43,13 @@ class Note:
             work: folders below `_work` that are read or written, `NAME/FOLDER`.
 
         Raises:
-            StoreFailed: the note cannot be written.
+            StoreFailed: the note cannot be written now; it is tried again.
         """
         self._content = json.dumps({"runs": sorted(runs), "work": list(work)}).encode()
-        storage.write_bytes(self._note, self._content)
-        if self._beat is None:
+        if self._beat is None:  # before the note is written: what fails now is tried again
             self._beat = threading.Thread(target=self._refresh, name="held", daemon=True)
             self._beat.start()
+        storage.write_bytes(self._note, self._content)
 
     def drop(self) -> None:
         """Hold nothing any more."""
@@ -78,8 +78,8 @@ def held(root: str, run_id: str, runs: Mapping[str, str], work: Sequence[str]) -
         work: folders below `_work` that are read or written, `NAME/FOLDER`.
     """
     note = Note(root, run_id)
-    note.hold(runs.items(), work)
     try:
+        note.hold(runs.items(), work)
         yield
     finally:
         note.drop()
@@ -91,4 +91,6 @@ def read(note: str) -> tuple[set[tuple[str, str]], list[str]]:
         said = json.loads(storage.read_bytes(note))
     except FileNotFoundError:
         return set(), []
-    return {(name, run_id) for name, run_id in said["runs"]}, said["work"]
+    runs = said["runs"]
+    pairs = runs.items() if isinstance(runs, dict) else runs  # a job of before this note's form may still run
+    return {(name, run_id) for name, run_id in pairs}, said["work"]

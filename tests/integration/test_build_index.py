@@ -117,7 +117,7 @@ def test_what_changed_in_an_archive_is_one_more_segment_until_it_is_compacted(tm
     assert again.runs["index"] == compacted.runs["index"], "a build does not undo a compaction"
 
 
-def test_a_build_that_was_overtaken_by_one_of_newer_tables_publishes_nothing(tmp_path: Path, local_ray: None) -> None:
+def test_a_build_that_was_overtaken_by_one_of_newer_tables_publishes_no_index(tmp_path: Path, local_ray: None) -> None:
     root = str(tmp_path)
     ids = publish_archive(root, exams=12)
     begun: list[Any] = []
@@ -131,7 +131,9 @@ def test_a_build_that_was_overtaken_by_one_of_newer_tables_publishes_nothing(tmp
 
     with pytest.raises(ConfigError, match="another build has published"):
         retrieval.run(_config(root), overtaken)
-    assert storage.published(root, "index").run_id == begun[1]
+    current = storage.published(root, "index")
+    assert current.run_id == begun[1]
+    assert storage.published(root, "embeddings").run_id == current.inputs["embeddings"]
     assert len(Index.load(root)) == 10
     assert retrieval.run(_config(root), _no_encoder).skipped
 

@@ -23,6 +23,7 @@ from wristmir_ray.retrieval.segment import read_exams
 
 _HEADER = 4096
 """Bytes in which the header of an array's file lies."""
+_GONE = "gone-"
 KEPT_S = 7 * 86_400
 """A copy that was opened last so long ago goes when another is opened; who has it open keeps what he has mapped."""
 
@@ -57,29 +58,19 @@ def local_rows(folder: str, run: storage.Manifest, rows: tuple[int, int], total:
         if not (target / name).exists() and (whole or name == METADATA or name.endswith(".npy")):
             source = storage.join(folder, name)
             if whole:
-                _fetch(source, target / name)
+                storage.copy_to_file(source, target / name)
             else:
                 storage.write_bytes(str(target / name), _rows(source, name, rows))
     return target, rows[0]
 
 
 def _forget(copies: Path) -> None:
-    """Delete the copies that nobody has opened for long."""
+    """Delete the copies that nobody has opened for long, and what is left of those that were being deleted."""
     for copy in copies.iterdir():
         with suppress(OSError):  # another replica does the same
             if time.time() - copy.stat().st_mtime > KEPT_S:
-                shutil.rmtree(copy)
-
-
-def _fetch(uri: str, target: Path) -> None:
-    """Copy an object to a file, whole or not at all; it may be larger than memory."""
-    client, bucket, key = storage.s3_client(uri)
-    part = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    try:
-        client.download_file(bucket, key, str(part))
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+                gone = copy.rename(copies / f"{_GONE}{uuid.uuid4().hex}")  # who opens it now finds none, and copies it
+                shutil.rmtree(gone)
 
 
 def _rows(uri: str, name: str, rows: tuple[int, int]) -> bytes:

@@ -26,6 +26,9 @@ Compute = Callable[[Sequence[Source], Region, float], Awaitable[Sequence[Found |
 Aside = Callable[..., Awaitable[Any]]
 """(function, *arguments) -> what it returns."""
 
+BOXES_S = 1.0
+"""For so long an answer that is complete waits for the boxes of its hits."""
+
 
 def is_computed(index: Gallery, request: SearchRequest) -> bool:
     """Return whether the answer needs a region that the index does not store."""
@@ -70,9 +73,10 @@ async def search(
         await _fill(pool, beside, means)
     waited_s += time.monotonic() - started
     answered: Partial = await aside(pool.answer, 1e3 * waited_s)
-    if len(pool.boxless):  # hits whose scores a token brought, or whose boxes were forgotten: they are known to a cache
-        await _compute(pool, pool.boxless, means)
-        answered = await aside(pool.answer, 1e3 * waited_s)
+    if len(pool.boxless):  # hits whose scores a token brought, or whose boxes were forgotten: a cache has them, mostly
+        started = time.monotonic()
+        await _compute(pool, pool.boxless, replace(means, until=min(until, started + BOXES_S)))
+        answered = await aside(pool.answer, 1e3 * (waited_s + time.monotonic() - started))
     return answered
 
 

@@ -67,7 +67,7 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
         storage.point_to(config.root, EMBEDDINGS, embed.run_id)
         storage.point_to(config.root, NAME, index.run_id)
         return _summary(config, embedded, index, skipped=True)
-    model = load(config.root, encoder.run_id)
+    model, check = load(config.root, encoder.run_id), partial(_give_way, config.root, planned, before)
     summary = tablerun.run_tables(
         embed,
         source=lambda: _crops(config, inputs[CROPS.name]),
@@ -77,7 +77,6 @@ def run(config: RetrievalConfig, load: Load = load_encoder) -> Summary:
         names=[EMBEDDINGS],
     )
     embedded = storage.published(config.root, EMBEDDINGS, embed.run_id)
-    check = partial(_not_overtaken, config.root, planned, before)
     index = _publish_index(config, planned, model, started, check)
     return _summary(config, embedded, index, resumed=summary.resumed_rows)
 
@@ -177,14 +176,20 @@ def _published_run(root: str, name: str) -> str | None:
         return None
 
 
-def _not_overtaken(root: str, planned: storage.Manifest, before: str | None) -> None:
-    """Raise ConfigError where an index was published since `before`, and the planned one's tables are not current."""
+def _give_way(root: str, planned: storage.Manifest, before: str | None) -> None:
+    """Raise ConfigError where an index was published since `before`, and the planned one's tables are not current.
+
+    The published embeddings are then again those of that index.
+    """
     now = _published_run(root, NAME)
-    if now in {before, planned.run_id} or all(_published_run(root, t) == r for t, r in planned.inputs.items()):
+    tables = {*planned.inputs, CAPTIONS.name} - {EMBEDDINGS}  # those are made from the others
+    if now in {before, planned.run_id} or all(_published_run(root, t) == planned.inputs.get(t) for t in tables):
         return
+    if now and (theirs := storage.published(root, NAME, now).inputs.get(EMBEDDINGS)):
+        storage.point_to(root, EMBEDDINGS, theirs)
     raise ConfigError(
-        f"another build has published index run {now} while this one was made, from newer tables: this one is left "
-        "unpublished; run jobs/build_index.py again where its tables are not yet in that index"
+        f"another build has published index run {now} while this one was made, and tables have changed since: this one "
+        "is left unpublished; run jobs/build_index.py again where what is published now is not yet in that index"
     )
 
 

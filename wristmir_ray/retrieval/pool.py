@@ -102,13 +102,18 @@ class Pool:
                 self._scores[i] = scores(local, f.vector[None])[0]
 
     def answer(self, waited_ms: float) -> Partial:
+        """Return the best that is known by now, and note whose boxes are not (`boxless`).
+
+        Args:
+            waited_ms: for regions to be computed.
+        """
         request, started = self._prepared.request, time.perf_counter()
         part = replace(self.part, region_scores=self._scores)
         ranked = rank(part, Mode.TWO_STAGE, request.k, request.one_a_patient)
         merged = time.perf_counter()
         hits = self._hits(part, ranked)
-        unseen = [hit.box is None for hit in hits] & (self._states[ranked.at] == State.COMPARED)
-        self.boxless = ranked.at[unseen]
+        unseen = np.array([hit.box is None for hit in hits], bool)
+        self.boxless = ranked.at[unseen & (self._states[ranked.at] == State.COMPARED)]
         done = time.perf_counter()
         ms = {"compute": waited_ms, "rerank": 1e3 * (merged - started), "metadata": 1e3 * (done - merged)}
         found = self._found

@@ -171,9 +171,7 @@ def add_key(path: Path, name: str, role: Role) -> str:
             yaml.safe_dump([k.model_dump(mode="json") for k in [*known, added]], out, sort_keys=False)
         part.replace(path)
     except OSError as e:
-        raise ConfigError(
-            f"API keys: cannot write {path} ({e.strerror}); name a file in a folder that is there"
-        ) from None
+        raise ConfigError(f"API keys: cannot write {path} ({e.strerror}); name a file that can be written") from None
     return key
 
 

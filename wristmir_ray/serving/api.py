@@ -101,7 +101,7 @@ class Hit(Shape):
     stage1_rank: int | None = Field(description="rank by whole-wrist likeness, from 1; null in mode region")
     global_score: float | None = Field(description="cosine of whole wrists; null where the query or the hit has none")
     region_score: float | None = Field(
-        description="cosine of the asked region; null where the hit or the query lacks it, and in mode global"
+        description="cosine of the asked region; null where the hit or the query lacks it"
     )
     laterality: str | None
     view: str | None
@@ -157,7 +157,7 @@ class SearchAnswer(Shape):
     no_similar_case: bool | None = Field(
         None,
         description="with `only_similar`: true, the hits were left out, for none is like the query; false, the best "
-        "is; null, the archive is too small to tell, and nothing was left out",
+        "is; null, the archive is too small to tell. Without it: null",
     )
     query_boxes: dict[Region, PixelBox] = Field({}, description="regions found in the uploaded image, in its pixels")
     coverage: Coverage | None = Field(None, description="null where nothing had to be computed")

@@ -46,6 +46,9 @@ MAX_DEADLINE_S = 15.0
 """Of a search: below the time after which the service gives a part of itself up."""
 
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
 def _calendar_day(given: object) -> object:
     """Take no number for a date, which would be seconds since 1970."""
     if isinstance(given, datetime.date) or (isinstance(given, str) and _DAY.fullmatch(given)):
@@ -53,7 +56,6 @@ def _calendar_day(given: object) -> object:
     raise PydanticCustomError("calendar_day", "a date is YYYY-MM-DD")
 
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 StudyDate = Annotated[datetime.date, BeforeValidator(_calendar_day)]
 
 

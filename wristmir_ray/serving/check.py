@@ -7,7 +7,7 @@ import argparse
 import socket
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,117 +22,138 @@ from wristmir_ray.serving.lineage import Pins, pins_of, preflight
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 IMPORT_PATH = "wristmir_ray.serving.app:build_app"
 
+Config = Mapping[str, Any]
+"""A Serve configuration, as its YAML has it."""
 
-def application(path: Path) -> Mapping[str, Any]:
-    """Return our application in a Serve configuration.
+
+def check_serve(config: Config) -> Mapping[str, Any]:
+    """Return our application in a configuration that Serve can use whole.
 
     Raises:
-        ConfigError: no such file, or no such application in it.
+        ConfigError: an option is wrong, or none of Serve's, which would pass it over; there is no such application.
     """
-    applications = read_yaml(path).get("applications") or []
-    ours = [a for a in applications if isinstance(a, dict) and a.get("import_path") == IMPORT_PATH]
+    from ray.serve.schema import DeploymentSchema, HTTPOptionsSchema, ServeApplicationSchema, ServeDeploySchema
+
+    try:
+        ServeDeploySchema.model_validate(config)
+    except ValidationError as e:
+        raise ConfigError(describe(e)) from None
+    ours = [a for a in config["applications"] if a.get("import_path") == IMPORT_PATH]
     if not ours:
-        raise ConfigError(f"{path.name} has no application with import_path {IMPORT_PATH}")
+        raise ConfigError(f"there is no application with import_path {IMPORT_PATH}")
+    known = [("", config, ServeDeploySchema), ("http_options: ", config.get("http_options") or {}, HTTPOptionsSchema)]
+    known.append((f"application {ours[0].get('name')}: ", ours[0], ServeApplicationSchema))
+    known += [(f"{d['name']}: ", d, DeploymentSchema) for d in ours[0].get("deployments") or []]
+    for place, options, schema in known:
+        _no_others(place, options, schema.model_fields)
     return dict(ours[0])
 
 
-def arguments(path: Path) -> ServeArgs:
-    """Return our application's `args` in a Serve configuration.
+def _no_others(place: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+    if others := sorted(options.keys() - set(known)):
+        raise ConfigError(f"{place}Serve has no option {others[0]}; see serve_config.yaml")
+
+
+def arguments(application: Mapping[str, Any]) -> ServeArgs:
+    """Return an application's `args`; ConfigError where a setting is wrong."""
+    try:
+        return ServeArgs(**(application.get("args") or {}))
+    except ValidationError as e:
+        raise ConfigError(f"args: {describe(e)}") from None
+
+
+def check_open(config: Config, args: ServeArgs) -> None:
+    """Raise ConfigError when anyone on the network could ask.
 
     Raises:
-        ConfigError: no such file, no such application in it, or a wrong setting.
+        ConfigError: the service listens beyond this machine and asks for no key, or its keys cannot be used.
     """
+    host = str((config.get("http_options") or {}).get("host", "127.0.0.1"))
+    if args.api_keys:
+        read_keys(Path(args.api_keys))
+    elif host not in LOOPBACK:
+        raise ConfigError(
+            f"http_options.host {host} lets anyone on the network search the archive: name a file of API "
+            "keys in args.api_keys (python -m wristmir_ray.serving.access makes it), or listen on 127.0.0.1"
+        )
+
+
+def check_certificate(config: Config) -> None:
+    """Raise ConfigError where TLS is asked for and could not be had."""
+    options = config.get("http_options") or {}
+    key, certificate = (options.get(name) for name in ("ssl_keyfile", "ssl_certfile"))
+    if key is None and certificate is None:
+        return
+    if key is None or certificate is None:
+        raise ConfigError("http_options: TLS needs both ssl_keyfile and ssl_certfile")
     try:
-        return ServeArgs(**(application(path).get("args") or {}))
-    except ValidationError as e:
-        raise ConfigError(f"{path.name}: args: {describe(e)}") from None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key, lambda: str(options.get("ssl_keyfile_password") or ""))
+    except OSError as e:  # ssl.SSLError is one
+        said = e.strerror or type(e).__name__
+        raise ConfigError(f"http_options: certificate and key cannot be used ({said})") from None
 
 
-def check_serve(path: Path, args: ServeArgs) -> None:
-    """Raise ConfigError where Serve could not use the file, or would pass over a part of it in silence.
-
-    Raises:
-        ConfigError: an option of Serve's is wrong or not one of its, a deployment is none of the service's, the
-            certificate cannot be used.
-    """
-    from ray.serve.schema import DeploymentSchema, ServeDeploySchema
-
-    try:
-        ServeDeploySchema.model_validate(read_yaml(path))
-    except ValidationError as e:
-        raise ConfigError(f"{path.name}: {describe(e)}") from None
-    parts = ["Ingress", "Extract", "Encode", "Look", "Bones", "Images", *(["Search"] if args.search_apart else [])]
-    parts += [f"Shard{i}" for i in range(args.shards)] if args.shards > 1 else []
-    for deployment in application(path).get("deployments") or []:
-        name, others = deployment["name"], sorted(deployment.keys() - DeploymentSchema.model_fields.keys())
-        if name not in parts:
-            raise ConfigError(f"{path.name}: deployment {name} is none of this service's: {', '.join(parts)}")
-        if others:
-            raise ConfigError(f"{path.name}: {name}: Serve has no option {others[0]}; see serve_config.yaml")
-    options = read_yaml(path).get("http_options") or {}
-    if options.get("ssl_keyfile"):
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                options["ssl_certfile"], options["ssl_keyfile"], lambda: ""
-            )
-        except OSError as e:  # ssl.SSLError is one
-            said = e.strerror or type(e).__name__
-            raise ConfigError(f"{path.name}: http_options: certificate and key cannot be used ({said})") from None
-
-
-def check_parts(path: Path, args: ServeArgs, pins: Pins) -> str:
+def check_parts(application: Mapping[str, Any], args: ServeArgs, pins: Pins) -> str:
     """Return the run of the index that will answer, each part's `user_config` read as the part reads it.
 
     Raises:
-        ConfigError: a setting is wrong, or another part's.
+        ConfigError: a deployment is none of the service's, a setting is wrong, or another part's.
         NotPublished, IndexMismatch: the run that `index_run` swaps in is not there, or not of this service's making.
     """
     searcher = "Search" if args.search_apart else "Ingress"
     kinds: dict[str, type[Section]] = {searcher: SearchSettings, "Encode": BatchSettings, "Bones": BonesSettings}
-    deployments = [d for d in application(path).get("deployments") or [] if isinstance(d, dict)]
-    wanted = {str(d.get("name")): d["user_config"] for d in deployments if d.get("user_config") is not None}
-    read: dict[str, Section] = {}
-    for name, settings in wanted.items():
+    parts = ["Ingress", "Extract", "Encode", "Look", "Bones", "Images", *(["Search"] if args.search_apart else [])]
+    parts += [f"Shard{i}" for i in range(args.shards)] if args.shards > 1 else []
+    swapped = None
+    for deployment in application.get("deployments") or []:
+        name, told = deployment["name"], deployment.get("user_config")
+        if name not in parts:
+            raise ConfigError(f"deployment {name} is none of this service's: {', '.join(parts)}")
+        if told is None:
+            continue
         if name not in kinds:
-            raise ConfigError(f"{path.name}: {name} takes no user_config here; {', '.join(kinds)} do")
+            raise ConfigError(f"{name} takes no user_config here; {', '.join(kinds)} do")
         try:
-            read[name] = kinds[name](**settings)
+            settings = kinds[name](**told)
         except ValidationError as e:
-            raise ConfigError(f"{path.name}: {name}: user_config: {describe(e)}") from None
-    settings = read.get(searcher)
-    swapped = settings.index_run if isinstance(settings, SearchSettings) else None
+            raise ConfigError(f"{name}: user_config: {describe(e)}") from None
+        if isinstance(settings, SearchSettings):
+            swapped = settings.index_run
     if swapped is None:
         return pins.lineage.index
     pins.check_same_models(pins_of(args, swapped))
     return swapped
 
 
-def check_port(path: Path) -> None:
+def check_port(config: Config) -> None:
     """Raise ConfigError when another program listens where the service is to listen."""
-    options = read_yaml(path).get("http_options") or {}
+    options = config.get("http_options") or {}
     host, port = options.get("host", "127.0.0.1"), int(options.get("port", 8000))
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind((host, port))
         except OSError as e:
-            raise ConfigError(f"cannot listen on {host}:{port} ({e.strerror}); change http_options in {path}") from None
+            raise ConfigError(f"cannot listen on {host}:{port} ({e.strerror}); change http_options") from None
 
 
-def check_open(path: Path, args: ServeArgs) -> None:
-    """Raise ConfigError when anyone on the network could ask.
+def check(config: Config, start: bool = False) -> str:
+    """Return in one line what a configuration would serve; raises a WristmirError where it could not be served.
 
-    Raises:
-        ConfigError: the service listens beyond this machine and asks for no key, or its keys cannot be used.
+    Args:
+        config: of Serve.
+        start: it is to be started here: is its port free?
     """
-    host = str((read_yaml(path).get("http_options") or {}).get("host", "127.0.0.1"))
-    if args.api_keys:
-        read_keys(Path(args.api_keys))
-    elif host not in LOOPBACK:
-        raise ConfigError(
-            f"{path.name}: http_options.host {host} lets anyone on the network search the archive: name a file of API "
-            "keys in args.api_keys (python -m wristmir_ray.serving.access makes it), or listen on 127.0.0.1"
-        )
+    application = check_serve(config)
+    args = arguments(application)
+    check_open(config, args)
+    check_certificate(config)
+    pins = preflight(args)
+    index = check_parts(application, args, pins)
+    if start:
+        check_port(config)
+    return f"index {index}, encoder {pins.lineage.encoder}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,17 +163,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", action="store_true", help="it is to be started here: is its port free?")
     args = parser.parse_args(argv)
     try:
-        wanted = arguments(args.config)
-        check_serve(args.config, wanted)
-        check_open(args.config, wanted)
-        pins = preflight(wanted)
-        index = check_parts(args.config, wanted, pins)
-        if args.start:
-            check_port(args.config)
+        print(f"serve: {check(read_yaml(args.config), args.start)}")
     except WristmirError as e:
-        print(f"serve: {e}", file=sys.stderr)
+        print(f"serve: {args.config.name}: {e}", file=sys.stderr)
         return e.exit_code
-    print(f"serve: index {index}, encoder {pins.lineage.encoder}")
     return 0
 
 

@@ -5,6 +5,7 @@ with Client("http://127.0.0.1:8000") as client:
     for hit in answer.hits: ...
 """
 
+import re
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -22,14 +23,13 @@ from wristmir_ray.serving.api import (
     BatchAnswer,
     BatchQuery,
     Exam,
-    ExamId,
     Problem,
     Readiness,
     SearchAnswer,
     SearchParameters,
 )
 
-_EXAM_ID = TypeAdapter(ExamId)
+_EXAM_ID = re.compile(r"[0-9a-f]{32}")
 _ARCHIVES = TypeAdapter(list[ArchiveSummary])
 _AWAY = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 """Who listens there is gone: another address may be asked, since no request changes anything."""
@@ -52,7 +52,8 @@ class ServiceError(WristmirError):
 class Client:
     """Talks to one service.
 
-    Every method raises ServiceError where the service refuses, and httpx.TransportError where nobody answers.
+    Every method raises ServiceError where the service refuses, httpx.TransportError where nobody answers, and
+    ValueError for an exam's id that is none.
 
     Args:
         url: where it listens; of several addresses each is asked in turn, and the next one where nobody listens, the
@@ -198,8 +199,10 @@ class Client:
 
 
 def _path(exam_id: str) -> str:
-    """Return an exam's address; ValueError for what is no exam's id, and could be of another route."""
-    return f"/v1/exams/{_EXAM_ID.validate_python(exam_id)}"
+    """Return an exam's address; ValueError for what is no exam's id: it could be of another route."""
+    if not _EXAM_ID.fullmatch(exam_id):
+        raise ValueError("an exam's id has 32 hex digits")
+    return f"/v1/exams/{exam_id}"
 
 
 def _problem(answer: httpx.Response) -> Problem:

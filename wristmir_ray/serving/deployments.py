@@ -148,7 +148,7 @@ class Search:
         """Keep the runs that answer, and those that a part which starts anew opens, from being pruned."""
         try:
             self._note.hold({run for pins in (self._pins, self._current.get().pins) for run in pins.runs})
-        except (WristmirError, OSError) as e:
+        except WristmirError as e:
             said = {"reason": type(e).__name__}
             logger.warning("what is served cannot be noted: prune_runs might delete it", extra={"fields": said})
 

@@ -10,6 +10,7 @@ in its midst. Nothing of that can be reached from inside an application.
 import asyncio
 import logging
 import uuid
+from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -24,7 +25,8 @@ BATCH_LIMIT_S = 3 * 3600
 """Of a batch, instead of `request_timeout_s`: 10,000 searches, 16 at once, each to the latest deadline that it may have
 (`batch.MOST_LINES`, `batch.AT_ONCE`, `asking.MAX_DEADLINE_S`), take 2.6 hours."""
 STALL_S = 20.0
-"""After which somebody who takes no line of a batch is gone: behind Serve's proxy the rest waits in memory for him."""
+"""After which somebody who sends nothing more of a batch, or takes none of its lines, is gone: a part of the service
+waits for him, and behind Serve's proxy the rest of the answer does, in memory."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +61,8 @@ class Door:
         headers = [h for h in scope["headers"] if h[0].lower() != _ID and _name(h[0]) not in _STEERING]
         if scope["path"].endswith(BATCH):
             headers.append((_LIMIT.encode(), str(BATCH_LIMIT_S).encode()))
-            reader = _Reader(receive, send)
-            receive, answer = reader.receive, _Answer(answer.named, reader.send)
+            sender = _Sender(receive, send)
+            receive, answer = sender.receive, _Answer(answer.named, sender.send)
         try:
             await self._app({**scope, "headers": [*headers, answer.named]}, receive, answer.pass_on)
         except asyncio.CancelledError:  # a replica's own door has said 408, and gives up
@@ -101,12 +103,13 @@ class _Answer:
         await self._send(message)
 
 
-class _Reader:
-    """Whoever reads an answer of many lines: gone, as if he had hung up, once he takes nothing for `STALL_S`."""
+class _Sender:
+    """Whoever sends a batch and reads its answers: gone, as if he had hung up, once nothing moves for `STALL_S`."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._gone = asyncio.Event()
+        self._has_sent = False
 
     async def send(self, message: Message) -> None:
         """Send a message, or nothing to somebody who is gone."""
@@ -122,8 +125,13 @@ class _Reader:
         """Return what he sends; that he hung up, when he is gone."""
         waits = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._gone.wait())]
         try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return waits[0].result() if waits[0] in done else {"type": "http.disconnect"}  # type: ignore[return-value]
+            limit_s = None if self._has_sent else STALL_S
+            done, _ = await asyncio.wait(waits, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if waits[0] not in done:
+                return {"type": "http.disconnect"}
+            message: Any = waits[0].result()
+            self._has_sent = not message.get("more_body", False)
+            return dict(message)
         finally:
             for wait in waits:
                 wait.cancel()

@@ -3,6 +3,7 @@
 from wristmir_ray.storage.objects import (
     check_root,
     check_writable,
+    copy_to_file,
     delete,
     delete_tree,
     exists,
@@ -27,6 +28,7 @@ __all__ = [
     "Manifest",
     "check_root",
     "check_writable",
+    "copy_to_file",
     "delete",
     "delete_tree",
     "exists",

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,23 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
             f"cannot write {uri} ({reason}); make room or mend the store, then run the job again: it goes on where it "
             "stopped"
         ) from None
+
+
+def copy_to_file(uri: str, target: Path) -> None:
+    """Copy an object on S3 to a file, whole or not at all; it may be larger than memory.
+
+    Raises:
+        StoreFailed: the store is away or refuses, the object is gone, the disk is full.
+    """
+    part = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    try:
+        client, bucket, key = s3_client(uri)
+        client.download_file(bucket, key, str(part))
+        os.replace(part, target)
+    except Exception as e:
+        raise StoreFailed(f"cannot copy {uri} to {target} ({_reason(e)}); make room or mend the store") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> str:

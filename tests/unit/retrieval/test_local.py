@@ -12,7 +12,7 @@ from tests.s3_server import BUCKET, empty_bucket
 from tests.unit.retrieval.made_up import publish
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
-from wristmir_ray.errors import ConfigError
+from wristmir_ray.errors import ConfigError, StoreFailed
 from wristmir_ray.retrieval import local
 from wristmir_ray.retrieval.config import IndexConfig
 from wristmir_ray.retrieval.index import Index, SearchRequest
@@ -62,7 +62,9 @@ def test_a_copy_that_nobody_opens_goes_and_who_has_it_open_keeps_it(tmp_path: Pa
     assert [(h.exam_id, h.region_score) for h in opened.search(request).hits] == wanted
 
 
-def test_a_copy_that_fails_midway_leaves_no_file(tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_fails_leaves_no_file_and_names_its_place(
+    tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(root, np.arange(40), IndexConfig())
     shutil.rmtree(copies(tmp_path)[0])
 
@@ -70,12 +72,21 @@ def test_a_copy_that_fails_midway_leaves_no_file(tmp_path: Path, root: str, monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as m:
-        m.setattr(local.os, "replace", full)
-        with pytest.raises(OSError, match="No space"):
+        m.setattr(os, "replace", full)
+        with pytest.raises(StoreFailed, match=rf"cannot copy {root}.* to {tmp_path}.*No space"):
             Index.load(root)
     (copy,) = copies(tmp_path)
     assert not list(copy.iterdir())
     assert len(Index.load(root)) == 40
+
+
+def test_an_object_that_is_gone_is_told(tmp_path: Path, root: str) -> None:
+    run = publish(root, np.arange(40), IndexConfig()).run
+    shutil.rmtree(copies(tmp_path)[0])
+    name = next(n for n in run.files if n.endswith(".npy"))
+    storage.delete(storage.join(storage.run_uri(root, "index", run.run_id), name))
+    with pytest.raises(StoreFailed, match=rf"{name}.*404"):
+        Index.load(root)
 
 
 def test_a_folder_that_others_may_read_is_refused(tmp_path: Path, root: str) -> None:

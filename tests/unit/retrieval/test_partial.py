@@ -75,13 +75,15 @@ def boxes(answer: Any) -> list[Any]:
     return [h.box for h in answer.hits if h.region_score is not None]
 
 
+NOBODY = Filters(age_min_years=99)
+
 requests = st.fixed_dictionaries(
     {
         "region": st.sampled_from(BONES),
         "pool": st.integers(1, EXAMS + 5),
         "k": st.integers(1, 20),
         "one_a_patient": st.booleans(),
-        "filters": st.sampled_from([Filters(), Filters(laterality=Side.LEFT), Filters(age_min_years=9)]),
+        "filters": st.sampled_from([Filters(), Filters(laterality=Side.LEFT), Filters(age_min_years=9), NOBODY]),
         "query": st.integers(-5, EXAMS - 1),
     }
 )

@@ -1,6 +1,8 @@
 """What `serve run` would stumble over, or would let in by accident, is told before it starts, in one line."""
 
+import copy
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,166 +13,149 @@ from tests.conftest import REPO
 from tests.unit.serving.made_archive import publish, publish_index
 from wristmir_ray import storage
 from wristmir_ray.errors import ConfigError, IndexMismatch, NotPublished, WristmirError
-from wristmir_ray.serving import check
 from wristmir_ray.serving.access import Role, add_key
-from wristmir_ray.serving.check import check_open
+from wristmir_ray.serving.check import check, check_open, main
 from wristmir_ray.serving.config import ServeArgs
-from wristmir_ray.serving.lineage import preflight
+
+INGRESS, EXTRACT = "applications.0.deployments.0", "applications.0.deployments.1"
 
 
-def config(folder: Path, host: str | None) -> Path:
-    path = folder / "serve_config.yaml"
-    path.write_text(yaml.safe_dump({"http_options": {"host": host}} if host else {}))
-    return path
+@pytest.fixture
+def shipped(args: ServeArgs) -> dict[str, Any]:
+    """The shipped configuration over the made-up archive."""
+    config: dict[str, Any] = yaml.safe_load((REPO / "serve_config.yaml").read_text())
+    config["applications"][0]["args"]["root"] = args.root
+    return config
+
+
+def with_(config: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """Return a configuration with one thing otherwise; Ellipsis: without it."""
+    changed: Any = copy.deepcopy(config)
+    inner, (*above, last) = changed, place.split(".")
+    for name in above:
+        inner = inner[int(name) if name.isdigit() else name]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return dict(changed)
 
 
 @pytest.mark.parametrize("host", [None, "127.0.0.1", "localhost", "::1"])
-def test_this_machine_alone_needs_no_keys(tmp_path: Path, host: str | None) -> None:
-    check_open(config(tmp_path, host), ServeArgs(root="unused"))
+def test_this_machine_alone_needs_no_keys(host: str | None) -> None:
+    check_open({"http_options": {"host": host}} if host else {}, ServeArgs(root="unused"))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7"])
 def test_a_network_needs_keys(tmp_path: Path, host: str) -> None:
-    path = config(tmp_path, host)
+    config = {"http_options": {"host": host}}
     with pytest.raises(ConfigError, match=r"args\.api_keys"):
-        check_open(path, ServeArgs(root="unused"))
+        check_open(config, ServeArgs(root="unused"))
     keys = tmp_path / "keys.yaml"
     with pytest.raises(ConfigError, match="make it with"):
-        check_open(path, ServeArgs(root="unused", api_keys=str(keys)))
+        check_open(config, ServeArgs(root="unused", api_keys=str(keys)))
     add_key(keys, "viewer", Role.READ)
-    check_open(path, ServeArgs(root="unused", api_keys=str(keys)))
+    check_open(config, ServeArgs(root="unused", api_keys=str(keys)))
 
 
-def written(folder: Path, args: dict[str, Any], **user_configs: Any) -> Path:
-    parts = [{"name": name, "user_config": settings} for name, settings in user_configs.items()]
-    path = folder / "serve.yaml"
-    application = {"import_path": check.IMPORT_PATH, "args": args, "deployments": parts}
-    path.write_text(yaml.safe_dump({"applications": [application]}))
-    return path
+def test_the_check_names_the_runs(shipped: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "serve.yaml"
+    path.write_text(yaml.safe_dump(shipped))
+    assert main([str(path)]) == 0
+    assert capsys.readouterr().out == "serve: index r1, encoder r1\n"
 
 
-def test_the_check_names_the_runs(args: ServeArgs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check.main([str(written(tmp_path, {"root": args.root}))]) == 0
-    assert "index r1" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("settings", "word"),
-    [({"root": "nowhere"}, "nothing is published as 'index'"), ({"rot": "x"}, "rot"), ({"threads": 0}, "threads")],
-)
-def test_the_check_refuses_in_one_line(
-    settings: dict[str, Any], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert check.main([str(written(tmp_path, settings))]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert word in line
-
-
-def test_the_check_refuses_a_file_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "other.yaml").write_text("applications: []")
-    assert check.main([str(tmp_path / "other.yaml")]) == 2
-    assert check.main([str(tmp_path / "missing.yaml")]) == 2
-
-
-def test_the_shipped_configuration_is_understood() -> None:
-    assert check.arguments(REPO / "serve_config.yaml").name == "archive"
-
-
-def test_the_check_reads_what_each_part_is_told(args: ServeArgs, tmp_path: Path) -> None:
-    pins = preflight(args)
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_run_that_is_swapped_in_is_named(shipped: dict[str, Any], args: ServeArgs, apart: bool) -> None:
     publish_index(args.root, "r2")
-    for apart, searcher in ((False, "Ingress"), (True, "Search")):
-        told = args.model_copy(update={"search_apart": apart})
-        for settings, run in (({}, "r1"), ({"index_run": None}, "r1"), ({"index_run": "r2"}, "r2")):
-            path = written(tmp_path, {"root": args.root}, **{searcher: settings}, Bones={"at_once": 2})
-            assert check.check_parts(path, told, pins) == run
-
-
-def _set(config: dict[str, Any], place: str, value: Any) -> None:
-    *above, last = place.split(".")
-    for name in above:
-        config = config[int(name)] if name.isdigit() else config[name]
-    config[last] = value
+    storage.point_to(args.root, "index", "r1")
+    config = with_(shipped, "applications.0.args.search_apart", apart)
+    if apart:
+        config["applications"][0]["deployments"][0].pop("user_config")
+        config["applications"][0]["deployments"].append({"name": "Search", "user_config": {}})
+    searcher = config["applications"][0]["deployments"][-1 if apart else 0]
+    for settings, run in (({}, "r1"), ({"index_run": None}, "r1"), ({"index_run": "r2"}, "r2")):
+        searcher["user_config"] = settings
+        assert check(config) == f"index {run}, encoder r1"
 
 
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
+        ("applications.0.args.root", "nowhere", "nothing is published as 'index'"),
+        ("applications.0.args.rot", "x", "args: unknown setting 'rot'"),
+        ("applications.0.args.shards", 0, "args: setting 'shards'"),
+        ("applications.0.args", 5, "applications.0.args"),
+        ("applications", 5, "applications"),
+        ("applications", [], "no application with import_path"),
         ("http_options.port", "abc", "http_options.port"),
-        ("http_options.ssl_keyfile", "key.pem", "ssl_certfile"),
-        ("applications.0.deployments.0.max_ongoing_request", 3, "Ingress: Serve has no option max_ongoing_request"),
-        ("applications.0.deployments.0.max_ongoing_requests", 0, "max_ongoing_requests"),
-        (
-            "applications.0.deployments.1.name",
-            "Extrakt",
-            "deployment Extrakt is none of this service's: Ingress,",
-        ),
-        ("applications.0.deployments.1.name", "Shard0", "deployment Shard0 is none of this service's"),
+        ("http_options.hots", "0.0.0.0", "http_options: Serve has no option hots"),
+        ("applications.0.deployment", [], "Serve has no option deployment"),
+        ("aplications", [], "Serve has no option aplications"),
+        (f"{INGRESS}.max_ongoing_request", 3, "Ingress: Serve has no option max_ongoing_request"),
+        (f"{INGRESS}.max_ongoing_requests", 0, "max_ongoing_requests"),
+        (f"{EXTRACT}.name", "Extrakt", "deployment Extrakt is none of this service's: Ingress, Extract, "),
+        (f"{EXTRACT}.name", "Shard0", "deployment Shard0 is none of this service's"),
+        (f"{EXTRACT}.name", "Search", "deployment Search is none of this service's"),
+        (f"{EXTRACT}.user_config", {"index_run": "r1"}, "Extract takes no user_config here; Ingress, Encode, Bones do"),
         ("applications.0.args.search_apart", True, "Ingress takes no user_config here"),
+        (f"{INGRESS}.user_config.index_runs", "r1", "Ingress: user_config: unknown setting 'index_runs'"),
+        (f"{INGRESS}.user_config.known_rows", "many", "Ingress: user_config: setting 'known_rows'"),
+        ("http_options.ssl_keyfile", "key.pem", "ssl_certfile"),
     ],
 )
-def test_the_check_refuses_what_serve_would_stumble_over_or_pass_over(
-    args: ServeArgs, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, value: Any, words: str
+def test_what_serve_or_a_part_would_stumble_over_or_pass_over_is_refused(
+    shipped: dict[str, Any], place: str, value: Any, words: str
 ) -> None:
-    config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
-    config["applications"][0]["args"]["root"] = args.root
-    path = tmp_path / "serve.yaml"
-    path.write_text(yaml.safe_dump(config))
-    assert check.main([str(path)]) == 0
-    _set(config, place, value)
-    path.write_text(yaml.safe_dump(config))
-    assert check.main([str(path)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert words in line
-
-
-def test_a_certificate_that_cannot_be_used_is_told(
-    args: ServeArgs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = yaml.safe_load((REPO / "serve_config.yaml").read_text())
-    config["applications"][0]["args"]["root"] = args.root
-    pair = {name: str(tmp_path / f"{name}.pem") for name in ("ssl_keyfile", "ssl_certfile")}
-    config["http_options"] |= pair
-    path = tmp_path / "serve.yaml"
-    path.write_text(yaml.safe_dump(config))
-    assert check.main([str(path)]) == 2
-    for file in pair.values():
-        Path(file).write_text("no certificate")
-    assert check.main([str(path)]) == 2
-    first, second = capsys.readouterr().err.splitlines()
-    assert "certificate and key cannot be used (No such file" in first
-    assert "certificate and key cannot be used" in second
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=here", "-keyout"]
-    subprocess.run([*make, pair["ssl_keyfile"], "-out", pair["ssl_certfile"]], check=True, capture_output=True)
-    assert check.main([str(path)]) == 0
+    check(shipped)
+    with pytest.raises(WristmirError) as caught:
+        check(with_(shipped, place, value))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("told", "error", "words"),
-    [
-        ({"Ingress": {"index_run": "gone"}}, NotPublished, "gone"),
-        ({"Ingress": {"index_run": "other"}}, IndexMismatch, "another encoder"),
-        ({"Ingress": {"index_runs": "r1"}}, ConfigError, "Ingress: user_config: unknown setting 'index_runs'"),
-        ({"Ingress": ["r1"]}, ConfigError, "user_config"),
-        ({"Search": {"index_run": "r1"}}, ConfigError, "deployment Search is none of this service's"),
-        ({"Look": {"index_run": "r1"}}, ConfigError, "Look takes no user_config here; Ingress, Encode, Bones do"),
-        ({"Encode": {"max_batch_size": 0}}, ConfigError, "Encode: user_config: setting 'max_batch_size'"),
-    ],
+    ("run", "error", "words"), [("gone", NotPublished, "gone"), ("other", IndexMismatch, "another encoder")]
 )
-def test_the_check_refuses_what_a_part_would(
-    args: ServeArgs,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    told: Any,
-    error: type[WristmirError],
-    words: str,
+def test_a_run_that_cannot_be_swapped_in_is_refused(
+    shipped: dict[str, Any], args: ServeArgs, run: str, error: type[WristmirError], words: str
 ) -> None:
     publish(args.root, "encoder", "e2", metrics={"digest": "e2"})
     publish_index(args.root, "other", digest="e2")
-    publish(args.root, "encoder", metrics={"digest": "e"})
-    storage.point_to(args.root, "index", "r1")
-    storage.point_to(args.root, "encoder", "r1")
-    path = written(tmp_path, {"root": args.root}, **told)
-    assert check.main([str(path)]) == error("").exit_code
+    for name in ("index", "encoder"):
+        storage.point_to(args.root, name, "r1")
+    with pytest.raises(error, match=words):
+        check(with_(shipped, f"{INGRESS}.user_config.index_run", run))
+
+
+def test_a_certificate_that_cannot_be_used_is_told(shipped: dict[str, Any], tmp_path: Path) -> None:
+    config = copy.deepcopy(shipped)
+    pair = {name: str(tmp_path / f"{name}.pem") for name in ("ssl_keyfile", "ssl_certfile")}
+    config["http_options"] |= pair
+    with pytest.raises(ConfigError, match=r"cannot be used \(No such file"):
+        check(config)
+    for file in pair.values():
+        Path(file).write_text("no certificate")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        check(config)
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "1", "-subj", "/CN=here"]
+    files = ["-keyout", pair["ssl_keyfile"], "-out", pair["ssl_certfile"]]
+    subprocess.run([*make, *files, "-nodes"], check=True, capture_output=True)
+    check(config)
+    for missing in pair:
+        with pytest.raises(ConfigError, match=r"ssl_certfile|ssl_keyfile"):
+            check(with_(config, f"http_options.{missing}", ...))
+    subprocess.run([*make, *files, "-passout", "pass:secret"], check=True, capture_output=True)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        check(config)
+    check(with_(config, "http_options.ssl_keyfile_password", "secret"))
+
+
+@pytest.mark.parametrize("write", [lambda p: p.write_text("a: ["), lambda p: p.write_text("- a"), lambda p: None])
+def test_a_file_that_is_none_is_one_line(
+    tmp_path: Path, write: Callable[[Path], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "serve.yaml")
+    assert main([str(tmp_path / "serve.yaml")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert words in line
+    assert "serve.yaml" in line

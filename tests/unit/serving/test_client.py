@@ -140,7 +140,7 @@ def test_one_that_is_not_ready_is_passed_over_and_the_last_one_s_word_stands() -
 
 def test_an_id_that_is_none_reaches_no_other_route(client: Client) -> None:
     for ask in (client.exam, client.image, lambda i: client.crop(i, Region.WRIST)):
-        with pytest.raises(ValidationError):
+        with pytest.raises(ValueError, match="32 hex digits"):
             ask("../archives")
 
 

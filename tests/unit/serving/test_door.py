@@ -123,6 +123,32 @@ def test_who_takes_no_line_of_a_batch_is_gone_and_who_hangs_up_is(
     assert len(taken) >= 4
 
 
+def test_who_stops_in_the_midst_of_sending_a_batch_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "STALL_S", 0.05)
+    given = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+    came: list[str] = []
+
+    async def receive() -> Message:
+        if found := next(given, None):
+            return found
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        while not came or came[-1] != "http.disconnect":
+            came.append((await receive())["type"])
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def serve() -> None:
+        async with asyncio.timeout(10):
+            await door.Door(reads)({"type": "http", "path": door.BATCH, "headers": []}, receive, send)
+
+    asyncio.run(serve())
+    assert came == ["http.request", "http.disconnect"]
+
+
 def serves(status: int, words: str, headers: dict[str, str]) -> ASGIApp:
     """What Serve's proxy says by itself."""
     return PlainTextResponse(words, status, headers)
