@@ -36,7 +36,7 @@ REPO = Path(__file__).parents[2]
 EXAMS = 20_000
 LOADS = {1: 400, 8: 1000, 64: 1500}
 """Clients -> requests a round."""
-ROUNDS = 3
+ROUNDS = 5
 RAYS_OWN = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
