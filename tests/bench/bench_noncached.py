@@ -12,8 +12,8 @@ right after each, everything loaded before; a ratio is that of a search and of t
   parts could come to if they cost nothing and met nobody, no cache, no deadline, no second request.
 
 None pads the encoder's batch. `warm` is the same search again, `full` that of the index which stores all
-regions, swapped in: medians of 30, three times in turns, their hits must be equal to the last bit. `deadline`: a cold pool of 1,000 in
-steps of a second; by how much its slowest step was late, and whether coverage ever fell.
+regions, swapped in: medians of 30, three times in turns, their hits must be equal to the last bit. `deadline`: a
+cold pool of 1,000 in steps of a second; by how much its slowest step was late, and whether coverage ever fell.
 """
 
 import os
