@@ -13,7 +13,8 @@ from wristmir_ray.anatomy import Region
 from wristmir_ray.imaging.config import DecodeConfig
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.imaging.decode import Radiograph, decode
-from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, Table, conform
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS
+from wristmir_ray.tables import Table, conform
 
 DIM = 8
 

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wristmir_ray import keys, storage
-from wristmir_ray.schemas import Table, conform
 from wristmir_ray.spill import dataset
+from wristmir_ray.tables import Table, conform
 
 Writer = Callable[[pa.Table], pa.Table]
 """Stores a batch of a job's rows as one fragment, and gives a receipt: num_rows."""

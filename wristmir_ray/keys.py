@@ -96,7 +96,7 @@ def code_version(*rooms: str, declarations: bool = True) -> str:
             the caller says which tables count.
     """
     h = hashlib.sha256()
-    for room in sorted({*rooms, "anatomy", *(["schemas"] if declarations else [])}):
+    for room in sorted({*rooms, "anatomy", *(["schemas", "tables"] if declarations else [])}):
         path = _PACKAGE / room
         files = (
             sorted(p for p in path.rglob("*") if p.suffix in {".py", ".csv", ".yaml", ".json"})

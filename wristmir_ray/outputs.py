@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import ray.data
 
 from wristmir_ray import storage
-from wristmir_ray.schemas import Table, conform
 from wristmir_ray.shards import write_shard
 from wristmir_ray.spill import dataset
+from wristmir_ray.tables import Table, conform
 
 DRIVER_BYTES = 2**30
 """Fragments up to this size in memory are merged on threads of the driver (seconds cheaper); larger ones by tasks."""

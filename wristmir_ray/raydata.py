@@ -20,7 +20,7 @@ from ray.data._internal.execution.operators.actor_pool_map_operator import Actor
 from wristmir_ray import storage
 from wristmir_ray.config import PoolConfig, RayConfig
 from wristmir_ray.errors import ConfigError
-from wristmir_ray.schemas import Table
+from wristmir_ray.tables import Table
 
 DRIVER_READ_BYTES = 8 * 2**20
 """Tables of files up to this size are read on the driver: the workers of a read stage cost seconds to start. Text

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wristmir_ray import storage
-from wristmir_ray.schemas import Table, conform
+from wristmir_ray.tables import Table, conform
 
 RECEIPT = pa.schema(
     [

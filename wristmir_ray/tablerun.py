@@ -30,9 +30,9 @@ from wristmir_ray.failures import on_purpose
 from wristmir_ray.fragments import Writer, done_keys, write_fragment
 from wristmir_ray.job import Summary
 from wristmir_ray.outputs import Output, write_outputs
-from wristmir_ray.schemas import Table
 from wristmir_ray.shards import totals
 from wristmir_ray.spill import dataset
+from wristmir_ray.tables import Table
 from wristmir_ray.takeover import StillGood, take_over
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ import pyarrow.fs as pafs
 
 from wristmir_ray import storage
 from wristmir_ray.errors import ErrorCode, NotPublished
-from wristmir_ray.schemas import Table
 from wristmir_ray.spill import dataset
+from wristmir_ray.tables import Table
 
 log = logging.getLogger(__name__)
 

@@ -74,8 +74,9 @@ def make(folder: str, objects: int) -> None:
     """Write the tables, and publish SOURCES as a run that has read every object."""
     from wristmir_ray import keys, shards, storage
     from wristmir_ray.ingest import listing, pipeline, takeover
-    from wristmir_ray.schemas import SOURCES, conform
+    from wristmir_ray.schemas import SOURCES
     from wristmir_ray.spill import Spill
+    from wristmir_ray.tables import conform
 
     with Path(folder, "metadata.csv").open("w") as f:
         f.write("file,patient,accession,view,age\n")

@@ -101,15 +101,16 @@ def _stored(count: int, side_px: int, folder: str, split: Any) -> Any:
     from tests.unit.training import toy
     from wristmir_ray import schemas
     from wristmir_ray.anatomy import Region
+    from wristmir_ray.tables import conform
     from wristmir_ray.training.pairs import open_pairs
     from wristmir_ray.training.stages import store_pixels
 
     crops, captions = toy.rows(count // 4, side_px=side_px)
     for row in (*crops, *captions):
         row["split"] = split.value
-    table = schemas.conform(crops, schemas.CROPS).select(["exam_id", "region", "png", "split"])
+    table = conform(crops, schemas.CROPS).select(["exam_id", "region", "png", "split"])
     files = [
         f"{folder}/{store_pixels(table.slice(i, 512), side_px=side_px, folder=folder)['file'][0].as_py()}"
         for i in range(0, table.num_rows, 512)
     ]
-    return open_pairs(files, schemas.conform(captions, schemas.CAPTIONS), split, tuple(Region))
+    return open_pairs(files, conform(captions, schemas.CAPTIONS), split, tuple(Region))

@@ -52,7 +52,7 @@ def tree_pss(pid: int) -> int:
 def publish_rows(root: str, table: Any, rows: list[dict[str, Any]]) -> None:
     """Publish a table in files of 20,000 rows, as a large job leaves it."""
     from wristmir_ray import storage
-    from wristmir_ray.schemas import conform
+    from wristmir_ray.tables import conform
 
     folder = storage.run_uri(root, table.name, "made")
     files = {f"{i:08d}.parquet": rows[i : i + FILE_ROWS] for i in range(0, len(rows), FILE_ROWS)}

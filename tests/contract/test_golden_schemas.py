@@ -6,7 +6,8 @@ After a wanted change: python -m tests.contract.test_golden_schemas, and a line 
 import json
 from pathlib import Path
 
-from wristmir_ray.schemas import TABLES, Table, embeddings
+from wristmir_ray.schemas import TABLES, embeddings
+from wristmir_ray.tables import Table
 
 SNAPSHOT = Path(__file__).with_name("schemas.json")
 

@@ -18,7 +18,8 @@ from wristmir_ray.models.detector import BONE_DETECTOR, ROI_DETECTOR, Detection
 from wristmir_ray.models.networks import RuntimeConfig
 from wristmir_ray.preprocess.config import PreprocessConfig
 from wristmir_ray.preprocess.pipeline import run
-from wristmir_ray.schemas import EXAMS, conform
+from wristmir_ray.schemas import EXAMS
+from wristmir_ray.tables import conform
 
 EXAMS_COUNT, FILES = 240, 12
 WORKERS, BATCH, FRAGMENT = 2, 4, 8

@@ -14,6 +14,7 @@ from wristmir_ray import schemas, tablerun
 from wristmir_ray.config import JobConfig
 from wristmir_ray.job import Summary
 from wristmir_ray.outputs import Output
+from wristmir_ray.tables import conform
 
 NUM_ROWS = 120
 
@@ -27,7 +28,7 @@ def upper(batch: pa.Table, seconds: float, flags: str) -> pa.Table:
     if bomb.exists() and "r0040" in batch["report_id"].to_pylist():
         bomb.unlink()
         os._exit(1)
-    return schemas.conform({"report_id": batch["report_id"], "text": pc.utf8_upper(batch["text"])}, schemas.REPORTS)
+    return conform({"report_id": batch["report_id"], "text": pc.utf8_upper(batch["text"])}, schemas.REPORTS)
 
 
 def run(root: str, seconds: float, flags: str) -> Summary:

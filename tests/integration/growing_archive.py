@@ -14,7 +14,8 @@ from wristmir_ray import storage
 from wristmir_ray.ingest.config import IngestConfig, MetadataColumns, MetadataConfig, ReportsConfig
 from wristmir_ray.ingest.pipeline import run
 from wristmir_ray.job import Summary
-from wristmir_ray.schemas import EXAMS, REPORTS, SOURCES, Table
+from wristmir_ray.schemas import EXAMS, REPORTS, SOURCES
+from wristmir_ray.tables import Table
 
 COLUMNS = MetadataColumns(
     file="file", patient_id="patient_id", accession="accession", view="view", age_years="age", sex="sex"

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 
 from wristmir_ray import storage
 from wristmir_ray.imaging.crop import encode_png
-from wristmir_ray.schemas import EXAMS, conform
+from wristmir_ray.schemas import EXAMS
+from wristmir_ray.tables import conform
 
 PARTS = {
     "wrist": ((0.0, 0.0, 1.0, 1.0), 40),

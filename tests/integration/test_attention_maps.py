@@ -109,7 +109,7 @@ def test_an_exams_own_crop_is_what_is_drawn(world: World) -> None:
     from wristmir_ray.attention.stages import ASKED, DrawMaps
     from wristmir_ray.imaging.crop import decode_png, resize
     from wristmir_ray.models.encoder import load_encoder
-    from wristmir_ray.schemas import conform
+    from wristmir_ray.tables import conform
 
     exam = min(world.images)
     png = next(r["png"] for r in storage.KeyedReader(world.root, CROPS).rows(exam) if r["region"] == "distal_radius")

@@ -22,7 +22,8 @@ from wristmir_ray.mining.pipeline import run as mine_and_caption
 from wristmir_ray.mining.stages import explode_captions, mine_reports, pack_records, write_captions
 from wristmir_ray.phantom.population import sample_cases
 from wristmir_ray.phantom.reports import write_report
-from wristmir_ray.schemas import AUDIT, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table, conform
+from wristmir_ray.schemas import AUDIT, CAPTIONS, EXAMS, FINDINGS, REPORTS
+from wristmir_ray.tables import Table, conform
 
 pytestmark = pytest.mark.ray
 JOB = Path(__file__).parents[2] / "jobs" / "audit_reports.py"

@@ -15,7 +15,8 @@ from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.retrieval import pipeline as retrieval
 from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import Index, SearchRequest
-from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings, vectors
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings
+from wristmir_ray.tables import vectors
 
 pytestmark = pytest.mark.ray
 

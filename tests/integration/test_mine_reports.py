@@ -12,7 +12,8 @@ from wristmir_ray import keys, storage
 from wristmir_ray.errors import ConfigError, NotPublished
 from wristmir_ray.mining.config import MiningConfig
 from wristmir_ray.mining.pipeline import mine, run
-from wristmir_ray.schemas import CAPTIONS, EXAMS, FINDINGS, REPORTS, Table, conform
+from wristmir_ray.schemas import CAPTIONS, EXAMS, FINDINGS, REPORTS
+from wristmir_ray.tables import Table, conform
 
 pytestmark = pytest.mark.ray
 JOB = Path(__file__).parents[2] / "jobs" / "mine_reports.py"

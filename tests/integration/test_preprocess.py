@@ -22,7 +22,8 @@ from wristmir_ray.models.detector import BONE_DETECTOR, MODEL_FILE, ROI_DETECTOR
 from wristmir_ray.preprocess.config import PreprocessConfig, RegionConfig
 from wristmir_ray.preprocess.extractor import load_extractor
 from wristmir_ray.preprocess.pipeline import run
-from wristmir_ray.schemas import CROPS, EXAMS, REGIONS, conform
+from wristmir_ray.schemas import CROPS, EXAMS, REGIONS
+from wristmir_ray.tables import conform
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 

@@ -26,13 +26,14 @@ from wristmir_ray.retrieval import assembled, pipeline
 from wristmir_ray.retrieval.config import RetrievalConfig
 from wristmir_ray.retrieval.index import Index
 from wristmir_ray.retrieval.publishing import publish_index, update
-from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, conform, embeddings
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, embeddings
 from wristmir_ray.serving import api
 from wristmir_ray.serving.archive import Archive
 from wristmir_ray.serving.client import Client, ServiceError
 from wristmir_ray.serving.config import SearchSettings, ServeArgs
 from wristmir_ray.serving.lineage import preflight
 from wristmir_ray.serving.service import Query
+from wristmir_ray.tables import conform
 
 pytestmark = pytest.mark.ray
 

@@ -24,7 +24,8 @@ from wristmir_ray.models.detector import (
 )
 from wristmir_ray.preprocess.config import PreprocessConfig
 from wristmir_ray.preprocess.regions import RegionCrop, extract_regions
-from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS, Table, conform
+from wristmir_ray.schemas import CAPTIONS, CROPS, EXAMS, REGIONS
+from wristmir_ray.tables import Table, conform
 
 RUN = "run1"
 SPLITS = ("train", "test")

@@ -9,7 +9,8 @@ import pytest
 
 from wristmir_ray import outputs, storage
 from wristmir_ray.outputs import KeyRange, Output, Piece, cut, row_groups, write_outputs
-from wristmir_ray.schemas import REPORTS, conform
+from wristmir_ray.schemas import REPORTS
+from wristmir_ray.tables import conform
 
 
 def _key(n: int) -> str:

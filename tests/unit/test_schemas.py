@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wristmir_ray.errors import SchemaError
-from wristmir_ray.schemas import CAPTIONS, REPORTS, TABLES, conform, embeddings, vectors
+from wristmir_ray.schemas import CAPTIONS, REPORTS, TABLES, embeddings
+from wristmir_ray.tables import conform, vectors
 
 
 def test_a_missing_column_becomes_null_of_the_declared_type() -> None:

@@ -12,8 +12,9 @@ from tests.s3_server import BUCKET, empty_bucket
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import ConfigError, NotPublished, SchemaError
-from wristmir_ray.schemas import CROPS, PREPROCESSED, REPORTS, conform
+from wristmir_ray.schemas import CROPS, PREPROCESSED, REPORTS
 from wristmir_ray.storage import Manifest
+from wristmir_ray.tables import conform
 
 
 @pytest.fixture(params=["disk", "s3"])

@@ -20,7 +20,8 @@ from wristmir_ray.attention.stages import ASKED, DrawMaps, against
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.job import Summary
 from wristmir_ray.models.encoder import ClipEncoder, load_encoder
-from wristmir_ray.schemas import CAPTIONS, CROPS, conform
+from wristmir_ray.schemas import CAPTIONS, CROPS
+from wristmir_ray.tables import conform
 
 JOB = "attention_maps"
 NAME = JOB

@@ -12,7 +12,7 @@ from wristmir_ray.attention.overlay import overlay, png_of
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.imaging.crop import decode_png, resize
 from wristmir_ray.models.encoder import ClipEncoder
-from wristmir_ray.schemas import Table, conform
+from wristmir_ray.tables import Table, conform
 
 STAGE = "attention"
 ASKED = Table(

@@ -20,7 +20,8 @@ from wristmir_ray.mining.attempts import stored
 from wristmir_ray.mining.findings import CROPPED, RECORD_FIELDS, Record
 from wristmir_ray.mining.rules import mine
 from wristmir_ray.mining.scoring import disagreements
-from wristmir_ray.schemas import AUDIT, conform
+from wristmir_ray.schemas import AUDIT
+from wristmir_ray.tables import conform
 
 STAGE = "audit_reports"
 TEXT, RECORD, EXAM = "text", "record", "exam"

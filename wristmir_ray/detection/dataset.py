@@ -13,7 +13,8 @@ from wristmir_ray.detection.config import DetectionConfig, Target
 from wristmir_ray.detection.labels import Label, read_labels, stem
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import decode_png
-from wristmir_ray.schemas import EXAMS, Table
+from wristmir_ray.schemas import EXAMS
+from wristmir_ray.tables import Table
 
 CLASSES: Mapping[Target, tuple[Region, ...]] = {"roi": (Region.WRIST,), "bones": BONES}
 """Each detector's classes, in the order of its scores."""

@@ -21,7 +21,8 @@ from wristmir_ray.errors import ConfigError, TooManyRejects
 from wristmir_ray.failures import told_as_ours
 from wristmir_ray.job import Summary
 from wristmir_ray.models.detector import BONE_DETECTOR, MODEL_FILE, ROI_DETECTOR, SPEC_FILE
-from wristmir_ray.schemas import EXAMS, conform
+from wristmir_ray.schemas import EXAMS
+from wristmir_ray.tables import conform
 
 JOB = "train_detector"
 

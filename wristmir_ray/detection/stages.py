@@ -14,8 +14,8 @@ from wristmir_ray.errors import reject_columns
 from wristmir_ray.imaging.crop import crop, crop_bounds, encode_png, resize, resize_longer_side
 from wristmir_ray.imaging.decode import decode
 from wristmir_ray.imaging.enhance import enhance
-from wristmir_ray.schemas import conform
 from wristmir_ray.sources import read_source
+from wristmir_ray.tables import conform
 
 STAGE = "train_detector"
 LEAST_ROWS = 60

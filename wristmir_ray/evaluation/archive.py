@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import FractureType, Healing, Presence, Region
-from wristmir_ray.schemas import CAPTIONS, EXAMS, embeddings, vectors
+from wristmir_ray.schemas import CAPTIONS, EXAMS, embeddings
+from wristmir_ray.tables import vectors
 
 CLASSES = ("none", *FractureType)
 """Class labels: index 0 is no fracture."""

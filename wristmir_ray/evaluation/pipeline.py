@@ -24,7 +24,8 @@ from wristmir_ray.evaluation.tables import markdown
 from wristmir_ray.job import Summary
 from wristmir_ray.models.encoder import Encoder, load_encoder
 from wristmir_ray.outputs import Output
-from wristmir_ray.schemas import CAPTIONS, EXAMS, HITS, SEARCHED, vectors
+from wristmir_ray.schemas import CAPTIONS, EXAMS, HITS, SEARCHED
+from wristmir_ray.tables import vectors
 
 log = logging.getLogger(__name__)
 

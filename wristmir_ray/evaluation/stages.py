@@ -8,7 +8,8 @@ import pyarrow as pa
 from wristmir_ray.evaluation.archive import Archive
 from wristmir_ray.evaluation.hits import retrieve, to_structs
 from wristmir_ray.models.encoder import Encoder
-from wristmir_ray.schemas import HITS, SEARCHED, Table, conform
+from wristmir_ray.schemas import HITS, SEARCHED
+from wristmir_ray.tables import Table, conform
 
 
 def caption_vectors(dim: int) -> Table:

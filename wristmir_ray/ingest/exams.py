@@ -22,8 +22,9 @@ from wristmir_ray.ingest.objects import Objects
 from wristmir_ray.ingest.release import release
 from wristmir_ray.ingest.sidecar import TEXTS, spill_reports, whole_reports
 from wristmir_ray.job import Summary
-from wristmir_ray.schemas import EXAMS, REPORTS, SOURCES, Table, conform
+from wristmir_ray.schemas import EXAMS, REPORTS, SOURCES
 from wristmir_ray.spill import Spill, key_ranges, within
+from wristmir_ray.tables import Table, conform
 
 NAMES = (EXAMS.name, REPORTS.name)
 _ID = pa.string()

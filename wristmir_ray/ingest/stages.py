@@ -14,8 +14,9 @@ from wristmir_ray.errors import reject_columns
 from wristmir_ray.imaging import deid
 from wristmir_ray.imaging.config import DecodeConfig, DeidConfig
 from wristmir_ray.imaging.decode import Radiograph, decode
-from wristmir_ray.schemas import SOURCES, conform
+from wristmir_ray.schemas import SOURCES
 from wristmir_ray.sources import read_source
+from wristmir_ray.tables import conform
 
 READERS = 8
 """Objects that a worker fetches at a time."""

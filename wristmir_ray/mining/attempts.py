@@ -10,7 +10,8 @@ from wristmir_ray.mining.answers import AnswerFailure, FailureClass, read_answer
 from wristmir_ray.mining.findings import RECORD_FIELDS, Record
 from wristmir_ray.mining.flags import flags
 from wristmir_ray.mining.rules import mine
-from wristmir_ray.schemas import ATTEMPTS, conform
+from wristmir_ray.schemas import ATTEMPTS
+from wristmir_ray.tables import conform
 
 STAGE = "mine_reports"
 OPEN = "open"

@@ -31,8 +31,9 @@ from wristmir_ray.mining.prompt import load_prompt
 from wristmir_ray.mining.stages import explode_captions, mine_reports, pack_records, write_captions
 from wristmir_ray.mining.statistics import markdown, plot, table3
 from wristmir_ray.outputs import Output
-from wristmir_ray.schemas import ATTEMPTS, CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS, Table
+from wristmir_ray.schemas import ATTEMPTS, CAPTIONED, CAPTIONS, EXAMS, FINDINGS, REPORTS
 from wristmir_ray.tablerun import TableRun, run_tables
+from wristmir_ray.tables import Table
 from wristmir_ray.takeover import same_keys
 
 _COUNTED = ("status", "flags", "findings", "evidence")

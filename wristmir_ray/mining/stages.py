@@ -15,7 +15,8 @@ from wristmir_ray.mining.engine import Engine, load_engine
 from wristmir_ray.mining.evidence import grounded, ungrounded
 from wristmir_ray.mining.findings import RECORD_FIELDS, Record
 from wristmir_ray.mining.flags import flags
-from wristmir_ray.schemas import CAPTIONED, CAPTIONS, FINDINGS, conform
+from wristmir_ray.schemas import CAPTIONED, CAPTIONS, FINDINGS
+from wristmir_ray.tables import conform
 
 
 def mine_reports(batch: pa.Table, *, engine: str, version: str) -> pa.Table:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from wristmir_ray import storage
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.phantom.case import BoneFinding
-from wristmir_ray.schemas import Table
+from wristmir_ray.tables import Table
 
 MANIFEST = "manifest.json"
 METADATA_COLUMNS = ("file", "patient_id", "accession", "laterality", "view", "age_years", "sex", "study_date")

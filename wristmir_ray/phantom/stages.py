@@ -13,7 +13,7 @@ from wristmir_ray.phantom.population import patient_cases, sample_cases
 from wristmir_ray.phantom.render import render
 from wristmir_ray.phantom.reports import ReportText, write_report
 from wristmir_ray.phantom.scene import build_scene
-from wristmir_ray.schemas import conform
+from wristmir_ray.tables import conform
 
 _FORMAT, _REPORT, _SEALED = 17, 18, 19
 

@@ -20,8 +20,9 @@ from wristmir_ray.models.detector import Detector
 from wristmir_ray.preprocess.config import RegionConfig
 from wristmir_ray.preprocess.oddities import MESSAGES
 from wristmir_ray.preprocess.regions import RegionCrop, extract_batch, extract_regions
-from wristmir_ray.schemas import CROPS, PREPROCESSED, REGIONS, Table, conform
+from wristmir_ray.schemas import CROPS, PREPROCESSED, REGIONS
 from wristmir_ray.sources import read_source
+from wristmir_ray.tables import Table, conform
 
 STAGE = "preprocess"
 FETCHES = 4

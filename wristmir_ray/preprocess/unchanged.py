@@ -8,8 +8,9 @@ import pyarrow.compute as pc
 
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
-from wristmir_ray.schemas import CROPS, EXAMS, PREPROCESSED, REGIONS, conform
+from wristmir_ray.schemas import CROPS, EXAMS, PREPROCESSED, REGIONS
 from wristmir_ray.spill import dataset, key_ranges, within
+from wristmir_ray.tables import conform
 from wristmir_ray.takeover import StillGood, settled
 
 ROWS_AN_EXAM = 100

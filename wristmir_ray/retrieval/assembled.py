@@ -10,7 +10,8 @@ from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.retrieval.unstored import SOURCE_COLUMNS
-from wristmir_ray.schemas import CAPTIONS, EXAMS, REGIONS, vectors
+from wristmir_ray.schemas import CAPTIONS, EXAMS, REGIONS
+from wristmir_ray.tables import vectors
 
 
 def metadata_of(root: str, runs: dict[str, str], rows: pa.Table, stored: list[Region]) -> pa.Table:

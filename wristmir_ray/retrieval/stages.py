@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import Encoder
-from wristmir_ray.schemas import Table, conform, embeddings
+from wristmir_ray.schemas import embeddings
+from wristmir_ray.tables import Table, conform
 
 STAGE = "embed"
 _UNREADABLE = Reject(ErrorCode.CORRUPT_IMAGE, "the stored crop is not a readable PNG")

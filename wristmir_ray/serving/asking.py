@@ -111,10 +111,6 @@ class SearchParameters(Filters):
             raise ValueError("two_stage needs a bone as region; for the whole wrist use mode=global")
         return self
 
-    def filters(self) -> Filters:
-        """Return the filters alone."""
-        return Filters(**{name: getattr(self, name) for name in Filters.model_fields})
-
 
 class _StrictBase64(Base64Encoder):
     """Base64 in which no foreign letter is passed over."""

@@ -10,9 +10,9 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from wristmir_ray.errors import SchemaError
-from wristmir_ray.schemas import Table
 from wristmir_ray.storage.objects import filesystem, join, write_bytes
 from wristmir_ray.storage.runs import Manifest, published, run_uri
+from wristmir_ray.tables import Table
 
 
 def write_parquet(table: pa.Table, uri: str, row_group_size: int) -> None:

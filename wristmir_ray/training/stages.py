@@ -12,7 +12,7 @@ from wristmir_ray.anatomy import Split
 from wristmir_ray.errors import ErrorCode, Reject, reject_columns
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import resize_square
-from wristmir_ray.schemas import conform
+from wristmir_ray.tables import conform
 
 CHECKSUM = "crc32"
 _TRAINED_ON = pa.array([Split.TRAIN.value, Split.VAL.value])

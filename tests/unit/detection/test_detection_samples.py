@@ -17,7 +17,8 @@ from wristmir_ray.detection.stages import bone_sample, empty_sample, jitter, pai
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import crop, decode_png, encode_png, resize, resize_longer_side
 from wristmir_ray.imaging.enhance import enhance
-from wristmir_ray.schemas import EXAMS, conform
+from wristmir_ray.schemas import EXAMS
+from wristmir_ray.tables import conform
 
 CONFIG = DetectionConfig(root="unused", boxes="unused", roi_jitter=0.0)
 WRIST, RADIUS, STYLOID = Box(40, 60, 200, 300), Box(60, 150, 130, 260), Box(150, 140, 170, 170)

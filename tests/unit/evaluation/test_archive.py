@@ -8,7 +8,8 @@ import pytest
 from tests.fakes import DIM, publish
 from wristmir_ray.anatomy import FractureType, Presence, Region
 from wristmir_ray.evaluation.archive import CLASSES, Archive, load
-from wristmir_ray.schemas import CAPTIONS, EXAMS, conform, embeddings
+from wristmir_ray.schemas import CAPTIONS, EXAMS, embeddings
+from wristmir_ray.tables import conform
 
 LABELS = {  # exam -> presence, fracture type, healing
     "e0": ("present", "buckle", "acute"),

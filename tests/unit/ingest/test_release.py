@@ -7,7 +7,8 @@ import pytest
 
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.ingest.release import digest, read_release, release
-from wristmir_ray.schemas import SOURCES, conform
+from wristmir_ray.schemas import SOURCES
+from wristmir_ray.tables import conform
 
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)
 

@@ -10,7 +10,8 @@ from wristmir_ray.anatomy import Region
 from wristmir_ray.imaging.crop import encode_png
 from wristmir_ray.retrieval.assembled import dense
 from wristmir_ray.retrieval.stages import EmbedCrops, add_crop_id, drop_crop_id, keyed_embeddings
-from wristmir_ray.schemas import conform, embeddings, vectors
+from wristmir_ray.schemas import embeddings
+from wristmir_ray.tables import conform, vectors
 
 
 class Overflowing(FakeEncoder):

@@ -8,7 +8,8 @@ import pyarrow as pa
 from wristmir_ray import storage
 from wristmir_ray.anatomy import Region
 from wristmir_ray.retrieval.writing import Making, write_index
-from wristmir_ray.schemas import CROPS, conform
+from wristmir_ray.schemas import CROPS
+from wristmir_ray.tables import conform
 
 EXAMS = [f"{i:032x}" for i in range(6)]
 DIM = 4

@@ -50,7 +50,7 @@ def test_fields_reach_the_search(client: TestClient, graph: FakeGraph) -> None:
     assert client.post("/v1/search", files=IMAGE, data=form).status_code == 200
     asked = graph.asked[0].parameters
     assert asked == api.SearchParameters.model_validate(form)
-    assert asked.filters() == api.Filters(laterality="left", age_min=4, age_max=6)
+    assert (asked.laterality, asked.age_min, asked.age_max, asked.sex) == ("left", 4, 6, None)
 
 
 def test_an_exam_of_the_archive_needs_no_encoding(client: TestClient, graph: FakeGraph) -> None:

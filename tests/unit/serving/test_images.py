@@ -15,6 +15,7 @@ from wristmir_ray.serving import api
 from wristmir_ray.serving.images import Image, Painter
 from wristmir_ray.serving.whereabouts import Source, Whereabouts
 from wristmir_ray.sources import read_source
+from wristmir_ray.tables import conform
 
 RUN = "r1"
 SECRET = "the-patient-s-folder"
@@ -25,7 +26,7 @@ def picture(seed: int, rows: int = 96, cols: int = 64) -> bytes:
 
 
 def publish(root: str, exams: list[dict[str, object]], per_file: int = 5, run: str = RUN) -> None:
-    table = schemas.conform(exams, schemas.EXAMS).sort_by("source_id")
+    table = conform(exams, schemas.EXAMS).sort_by("source_id")
     folder = storage.run_uri(root, "exams", run)
     names = []
     for start in range(0, max(1, len(exams)), per_file):

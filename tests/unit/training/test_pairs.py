@@ -14,6 +14,7 @@ from wristmir_ray.anatomy import Region, Split
 from wristmir_ray.errors import ConfigError
 from wristmir_ray.imaging.crop import decode_png
 from wristmir_ray.models.encoder import resize_square
+from wristmir_ray.tables import conform
 from wristmir_ray.training import pairs
 from wristmir_ray.training.pairs import epoch_order, open_pairs
 from wristmir_ray.training.stages import decode_pixels, store_pixels
@@ -40,7 +41,7 @@ def test_a_broken_crop_is_one_reject_and_its_neighbours_stay(tmp_path: Path) -> 
     receipt = store_pixels(crops, side_px=36, folder=str(tmp_path)).to_pylist()[0]
     broken = [f"{crops['exam_id'][i]}|{crops['region'][i]}" for i in (3, 7)]
     assert (receipt["rows"], receipt["rejected"]) == (30, broken)
-    captions = schemas.conform(toy.rows(10)[1], schemas.CAPTIONS)
+    captions = conform(toy.rows(10)[1], schemas.CAPTIONS)
     pairs = open_pairs([str(tmp_path / receipt["file"])], captions, Split.TRAIN, tuple(Region))
     assert len(pairs) == 22
 
@@ -60,7 +61,7 @@ def test_pixels_and_captions_meet_on_exam_and_region(tmp_path: Path) -> None:
         for part in (crops.slice(40, 40), crops.slice(0, 17), crops.slice(17, 23))
     ]
     crop_rows, caption_rows = toy.rows(20)
-    captions = schemas.conform(caption_rows[::-1], schemas.CAPTIONS)
+    captions = conform(caption_rows[::-1], schemas.CAPTIONS)
     pairs = open_pairs(files, captions, Split.VAL, tuple(Region))
     of_key = {f"{c['exam_id']}|{c['region']}": (c, t) for c, t in zip(crop_rows, caption_rows, strict=True)}
     assert pairs.keys == sorted(k for k, (c, _) in of_key.items() if c["split"] == "val")
@@ -75,7 +76,7 @@ def test_pixels_and_captions_meet_on_exam_and_region(tmp_path: Path) -> None:
 
 def test_regions_and_a_limit_choose_pairs(tmp_path: Path) -> None:
     file = store_pixels(toy.crops_table(20), side_px=36, folder=str(tmp_path))["file"][0].as_py()
-    captions = schemas.conform(toy.rows(20)[1], schemas.CAPTIONS)
+    captions = conform(toy.rows(20)[1], schemas.CAPTIONS)
     wrists = open_pairs([str(tmp_path / file)], captions, Split.TRAIN, (Region.WRIST,), limit=5)
     assert len(wrists) == 5
     assert set(wrists.captions) <= {"Left wrist X-ray (PA view).", "Right wrist X-ray (PA view)."}
@@ -84,7 +85,7 @@ def test_regions_and_a_limit_choose_pairs(tmp_path: Path) -> None:
 def test_pixels_that_were_damaged_on_the_disk_name_their_crop(tmp_path: Path) -> None:
     """One bit of one crop; a crop that is not asked for is not looked at."""
     file = tmp_path / store_pixels(toy.crops_table(10), side_px=36, folder=str(tmp_path))["file"][0].as_py()
-    captions = schemas.conform(toy.rows(10)[1], schemas.CAPTIONS)
+    captions = conform(toy.rows(10)[1], schemas.CAPTIONS)
     pairs = open_pairs([str(file)], captions, Split.TRAIN, tuple(Region))
     content = bytearray(file.read_bytes())
     place = content.index(pairs.pixels(np.array([5])).tobytes())
@@ -101,14 +102,14 @@ def test_pixels_that_were_damaged_on_the_disk_name_their_crop(tmp_path: Path) ->
 
 
 def test_no_pixels_are_no_pairs() -> None:
-    captions = schemas.conform(toy.rows(5)[1], schemas.CAPTIONS)
+    captions = conform(toy.rows(5)[1], schemas.CAPTIONS)
     assert len(open_pairs([], captions, Split.TRAIN, tuple(Region))) == 0
 
 
 def test_an_uncertain_finding_has_no_label(tmp_path: Path) -> None:
     file = store_pixels(toy.crops_table(10), side_px=36, folder=str(tmp_path))["file"][0].as_py()
     captions = [{**row, "presence": "uncertain"} for row in toy.rows(10)[1]]
-    pairs = open_pairs([str(tmp_path / file)], schemas.conform(captions, schemas.CAPTIONS), Split.TRAIN, tuple(Region))
+    pairs = open_pairs([str(tmp_path / file)], conform(captions, schemas.CAPTIONS), Split.TRAIN, tuple(Region))
     assert set(pairs.label) == {-1}
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from wristmir_ray import keys, schemas, storage
 from wristmir_ray.anatomy import Region, Split
+from wristmir_ray.tables import conform
 from wristmir_ray.training.config import TrainClipConfig
 from wristmir_ray.training.learner import Learner
 from wristmir_ray.training.pairs import Pairs
@@ -60,7 +61,7 @@ def publish(root: Path, exams: int, corrupt: int = 0) -> None:
     for row in crops[:corrupt]:
         row["png"] = b"not a picture"
     for table, content in ((schemas.CROPS, crops), (schemas.CAPTIONS, captions)):
-        sorted_rows = schemas.conform(content, table).sort_by([(k, "ascending") for k in table.key])
+        sorted_rows = conform(content, table).sort_by([(k, "ascending") for k in table.key])
         uri = storage.run_uri(str(root), table.name, "toy")
         storage.write_parquet(sorted_rows, storage.join(uri, "rows.parquet"), table.row_group_size)
         manifest = storage.Manifest(
@@ -71,7 +72,7 @@ def publish(root: Path, exams: int, corrupt: int = 0) -> None:
 
 def crops_table(exams: int) -> pa.Table:
     """Return CROPS' columns that training reads."""
-    return schemas.conform(rows(exams)[0], schemas.CROPS).select(["exam_id", "region", "png", "split"])
+    return conform(rows(exams)[0], schemas.CROPS).select(["exam_id", "region", "png", "split"])
 
 
 def pairs(exams: int, split: Split, folder: Path, side_px: int = 36) -> Pairs:
@@ -80,7 +81,7 @@ def pairs(exams: int, split: Split, folder: Path, side_px: int = 36) -> Pairs:
     from wristmir_ray.training.stages import store_pixels
 
     receipt = store_pixels(crops_table(exams), side_px=side_px, folder=str(folder))
-    captions = schemas.conform(rows(exams)[1], schemas.CAPTIONS)
+    captions = conform(rows(exams)[1], schemas.CAPTIONS)
     return open_pairs([str(folder / receipt["file"][0].as_py())], captions, split, tuple(Region))
 
 

@@ -25,9 +25,10 @@ from wristmir_ray import keys, storage
 from wristmir_ray.anatomy import Box
 from wristmir_ray.retrieval.index import NAME as INDEX
 from wristmir_ray.retrieval.unstored import Found, State
-from wristmir_ray.schemas import CROPS, vectors
+from wristmir_ray.schemas import CROPS
 from wristmir_ray.serving.config import BonesSettings, ServeArgs
 from wristmir_ray.serving.lineage import Pins
+from wristmir_ray.tables import vectors
 
 log = logging.getLogger(__name__)
 
