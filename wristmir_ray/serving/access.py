@@ -13,6 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -171,6 +172,8 @@ def add_key(path: Path, name: str, role: Role) -> str:
             yaml.safe_dump([k.model_dump(mode="json") for k in [*known, added]], out, sort_keys=False)
         part.replace(path)
     except OSError as e:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise ConfigError(f"API keys: cannot write {path} ({e.strerror}); name a file that can be written") from None
     return key
 

@@ -74,6 +74,15 @@ def test_a_slip_of_the_editor_locks_nobody_out_and_is_told_once(
     assert keys.caller(key) is None
 
 
+def test_a_key_that_cannot_be_kept_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot write .*No such file"):
+        add_key(tmp_path / "nowhere" / "keys.yaml", "one", Role.READ)
+    (tmp_path / "keys.yaml").mkdir()
+    with pytest.raises(ConfigError):
+        add_key(tmp_path / "keys.yaml", "one", Role.READ)
+    assert [p.name for p in tmp_path.iterdir()] == ["keys.yaml"]
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
