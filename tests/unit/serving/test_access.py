@@ -75,7 +75,7 @@ def test_a_slip_of_the_editor_locks_nobody_out_and_is_told_once(
 
 
 def test_a_key_that_cannot_be_kept_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot write .*No such file"):
+    with pytest.raises(ConfigError, match=r"cannot write .*No such file"):
         add_key(tmp_path / "nowhere" / "keys.yaml", "one", Role.READ)
     (tmp_path / "keys.yaml").mkdir()
     with pytest.raises(ConfigError):
